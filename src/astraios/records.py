@@ -1,0 +1,295 @@
+"""Every type that is written to a run folder.
+
+All records are frozen and refuse unknown fields, so a reader notices a file from another version.
+The field docstrings give meaning, unit and limits.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Record(BaseModel):
+    """A frozen record; unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _as_utf8(text: Any) -> Any:
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return text
+
+
+Text = Annotated[str, BeforeValidator(_as_utf8)]
+"""Text that came from outside: lone surrogates become U+FFFD, so it is always valid UTF-8."""
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+class InstructionRecord(Record):
+    """One example to tune on."""
+
+    id: str
+    instruction: Text
+    """What is asked."""
+    opening: Text = ""
+    """The first part of the answer that a prompt would already give, such as a declaration."""
+    response: Text
+    """The rest of the answer: what the model has to write."""
+    source: str
+    """Name of the corpus the record came from."""
+    language: str | None = None
+
+
+# --- generation -------------------------------------------------------------------------------
+
+
+class Sampling(Record):
+    """How completions are drawn."""
+
+    n_samples: int = Field(default=20, ge=1)
+    """Completions per problem."""
+    temperature: float = Field(default=0.2, ge=0)
+    """Softmax temperature; 0 means greedy, and then `n_samples` must be 1."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Nucleus mass kept."""
+    max_new_tokens: int = Field(default=1024, ge=1)
+    """Upper bound on generated tokens, prompt not counted."""
+    seed: int = 0
+    """Every completion has its own random stream, derived from this, its problem and its index."""
+
+    @model_validator(mode="after")
+    def _greedy_draws_once(self) -> Sampling:
+        if self.temperature == 0 and self.n_samples != 1:
+            raise ValueError("temperature 0 is greedy, all samples are equal; set n_samples to 1")
+        return self
+
+
+class Prompt(Record):
+    """What a model is asked."""
+
+    problem_id: str
+    turn: int = 0
+    """0 for the first question of a problem; later turns depend on earlier completions."""
+    index: int | None = None
+    """The sample this turn belongs to; None when all samples share the prompt."""
+    text: str
+    stops: tuple[str, ...] = ()
+    """Generation may end once one of these occurs in the completion."""
+    kind: Literal["completion", "infill"] = "completion"
+
+
+class Finish(StrEnum):
+    """Why a completion ended."""
+
+    EOS = "eos"
+    STOP = "stop"
+    LENGTH = "length"
+    GIVEN = "given"
+    """Imported; how it ended is not known."""
+
+
+class Sample(Record):
+    """One completion, as it came out of the engine."""
+
+    problem_id: str
+    index: int
+    """0 .. n_samples - 1."""
+    turn: int = 0
+    prompt_sha: str
+    """First 16 hex digits of the SHA-256 of the prompt's text."""
+    completion: Text
+    """Raw text after the prompt; cutting it is the task's business."""
+    finish: Finish
+    n_prompt_tokens: int = 0
+    n_completion_tokens: int = 0
+
+
+# --- judging ----------------------------------------------------------------------------------
+
+
+class Program(Record):
+    """Something to run: untrusted `code`, then trusted `tests`."""
+
+    language: str
+    code: str
+    """The candidate, language changes (imports, headers) applied."""
+    tests: str = ""
+    """The reference that follows it; reaching its end is a pass."""
+
+    @property
+    def text(self) -> str:
+        """The whole program as the BigCode harness assembles it."""
+        return f"{self.code}\n{self.tests}"
+
+
+class Outcome(StrEnum):
+    """What became of one completion. Never a bool: only some of these are the model's doing."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    """It ran and gave a wrong answer or raised."""
+    COMPILE_ERROR = "compile_error"
+    CRASHED = "crashed"
+    """It died: a signal, an early exit, or a flood of output."""
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    FORGED = "forged"
+    """It reported a pass that it did not earn; never counted as one."""
+    UNPARSED = "unparsed"
+    """No answer could be read out of the completion."""
+    VULNERABLE = "vulnerable"
+    SAFE = "safe"
+    FAULT = "fault"
+    """Our own failure (no compiler, dead sandbox): retried, counted apart, never the model's."""
+
+
+class Execution(Record):
+    """Evidence from running one program."""
+
+    outcome: Outcome
+    phase: Literal["compile", "run"] = "run"
+    message: Text = ""
+    """The error as the program's language reports it, clipped to 200 characters."""
+    exit_code: int | None = None
+    signal: int | None = None
+    stdout: Text = ""
+    stderr: Text = ""
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_mib: float = 0.0
+
+
+class Finding(Record):
+    """One flaw that an analyser reports."""
+
+    rule: str
+    cwe: str
+    file: str
+    line: int
+    message: Text
+
+
+class Findings(Record):
+    """Evidence from analysing one program."""
+
+    findings: tuple[Finding, ...] = ()
+    tool_version: str = ""
+
+
+class Verdict(Record):
+    """What was decided about one completion."""
+
+    problem_id: str
+    index: int
+    group: str
+    """Problems with one group are variants of each other (ReCode's seeds); else the problem id."""
+    slice: str = ""
+    """The part of the task the problem belongs to: a transformation, a CWE, a language."""
+    outcome: Outcome
+    answer: str | None = None
+    expected: str | None = None
+    cwe: str | None = None
+    detail: Text = ""
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_mib: float = 0.0
+
+
+class Score(Record):
+    """One number of one task."""
+
+    task: str
+    metric: str
+    """`pass@1`, `robust-pass@1`, `accuracy`, ...; values are fractions."""
+    slice: str = "all"
+    value: float
+    low: float | None = None
+    """Lower end of the 95 % interval over problems (bootstrap)."""
+    high: float | None = None
+    n_problems: int
+    n_samples: int
+    """Samples that were counted, faults left out."""
+    n_faults: int = 0
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+class Step(Record):
+    """One optimizer step (or one validation) of a training or pretraining run."""
+
+    step: int
+    loss: float | None = None
+    """Mean cross-entropy per target token over the steps since the last record, nats."""
+    validation_loss: float | None = None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+    """L2 norm before clipping."""
+    n_tokens: int = 0
+    """Tokens seen so far, padding not counted."""
+    tokens_per_s: float | None = None
+    """Tokens per wall second since the last record."""
+    peak_mib: float | None = None
+    """Peak resident (CPU) or reserved (GPU) memory of the process so far."""
+
+
+class Cost(Record):
+    """What a run cost."""
+
+    wall_s: float
+    cpu_s: float
+    n_tokens: int
+    tokens_per_s: float
+    peak_mib: float
+    trainable_parameters: int = 0
+    total_parameters: int = 0
+    adapter_bytes: int = 0
+    """Bytes of the saved weights on disk."""
+
+
+# --- run folders ------------------------------------------------------------------------------
+
+
+class RunKind(StrEnum):
+    """What a run folder holds."""
+
+    PRETRAIN = "pretrain"
+    PACK = "pack"
+    TRAIN = "train"
+    GENERATE = "generate"
+    JUDGE = "judge"
+    STUDY = "study"
+
+
+class Code(Record):
+    """Which code wrote a run."""
+
+    version: str
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+class Manifest(Record):
+    """The label of a run folder. No absolute paths, no user or host names."""
+
+    format: int = 1
+    run_id: str
+    kind: RunKind
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Name -> run id or data hash."""
+    code: Code
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Packages, toolchains, device, sandbox level."""
+    started: str
+    """ISO 8601, UTC."""
+    finished: str | None = None
+    status: Literal["running", "done"] = "running"
+    counts: dict[str, float] = Field(default_factory=dict)

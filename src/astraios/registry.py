@@ -1,0 +1,58 @@
+"""The folder listing is the registry: `methods/lora.py` *is* the method `lora`.
+
+A plain module name is a part, a leading underscore means "shared by siblings". Parts of other
+projects are found through entry points in the group named like the package
+(`astraios.methods`, `astraios.tasks`, ...); each must load to the same object that a module of
+ours exports. Listing imports nothing, so it is fast and works without torch.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+from astraios.errors import ConfigError, UnknownNameError
+
+
+def builtin_names(package: ModuleType) -> tuple[str, ...]:
+    """Public module names of `package`, sorted; nothing is imported."""
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def _outside(package: ModuleType) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=package.__name__)}
+
+
+def names(package: ModuleType) -> tuple[str, ...]:
+    """Names of all parts: the package's own modules and the entry points of its group.
+
+    Raises:
+        ConfigError: if an installed project claims a name that is already taken.
+    """
+    ours = builtin_names(package)
+    outside = _outside(package)
+    clash = sorted(set(ours) & set(outside))
+    if clash:
+        raise ConfigError(
+            f"{package.__name__}: {clash[0]!r} is both built in and the entry point "
+            f"{outside[clash[0]].value!r}; rename the entry point or uninstall its project"
+        )
+    return tuple(sorted({*ours, *outside}))
+
+
+def load(package: ModuleType, kind: str, name: str) -> Any:
+    """Return the object called `kind` in `package/<name>.py`, or what the entry point names.
+
+    Raises:
+        UnknownNameError: if there is no such part; names the nearest one.
+    """
+    if name in builtin_names(package):
+        return getattr(import_module(f"{package.__name__}.{name}"), kind)
+    outside = _outside(package)
+    if name in outside:
+        return outside[name].load()
+    raise UnknownNameError(kind, name, names(package))
