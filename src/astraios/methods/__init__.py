@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from astraios.errors import MethodError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -77,7 +79,10 @@ class Method(ABC):
         Raises:
             MethodError: if the method cannot be merged; says what to do instead.
         """
-        raise NotMergeableMessage.of(self)
+        raise MethodError(
+            f"{self.title} cannot be merged into its base model; serve it unmerged, "
+            "or use LoRA where merging matters"
+        )
 
     @abstractmethod
     def inputs(self, model: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> dict[str, Any]:

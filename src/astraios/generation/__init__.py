@@ -1,0 +1,47 @@
+"""Engines: prompts in, completions out. One file an engine in `engines/`, exporting `engine`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from astraios.records import Prompt, Sample, Sampling
+
+__all__ = ["Engine", "Finished"]
+
+Finished = Callable[[str], bool]
+"""Whether a completion needs no more tokens: the rule its task truncates by."""
+
+
+class Engine(ABC):
+    """A source of completions."""
+
+    name: str
+
+    @classmethod
+    @abstractmethod
+    def supports(cls, method: str) -> bool:
+        """Whether this engine can host adapters of `method`."""
+
+    @abstractmethod
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        finished: Finished | None = None,
+        skip: frozenset[tuple[str, int, int]] = frozenset(),
+        progress: Callable[[int], Any] | None = None,
+    ) -> Iterator[Sample]:
+        """Yield samples as they finish, in any order.
+
+        Args:
+            prompts: what to ask; a prompt with an `index` is answered once, others
+                `sampling.n_samples` times.
+            sampling: how tokens are drawn. Greedy results do not depend on the batch size; sampled
+                ones depend on (seed, problem, index, turn) only.
+            finished: ends a completion early where the task's truncation cannot change any more.
+            skip: keys `(problem_id, index, turn)` that a resumed run already has.
+            progress: called with the number of new tokens after every step.
+        """
