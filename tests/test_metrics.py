@@ -1,0 +1,124 @@
+"""pass@k and the bootstrap: properties that hold for all inputs, and a few values by hand."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astraios import metrics
+from astraios.metrics import bootstrap_difference, bootstrap_mean, pass_at_k
+
+fractions = st.lists(st.floats(-10, 10, allow_subnormal=False), min_size=1, max_size=12)
+
+
+@given(n=st.integers(1, 8), data=st.data())
+def test_pass_at_k_equals_counting_all_draws(n, data):
+    c = data.draw(st.integers(0, n))
+    k = data.draw(st.integers(1, n))
+    draws = list(combinations([True] * c + [False] * (n - c), k))
+    assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+@given(n=st.integers(1, 300), data=st.data())
+def test_pass_at_1_is_the_fraction_that_passed(n, data):
+    c = data.draw(st.integers(0, n))
+    assert pass_at_k(n, c, 1) == pytest.approx(c / n)
+
+
+@given(n=st.integers(2, 300), data=st.data())
+def test_more_tries_never_hurt(n, data):
+    c = data.draw(st.integers(0, n))
+    k = data.draw(st.integers(1, n - 1))
+    assert pass_at_k(n, c, k) <= pass_at_k(n, c, k + 1)
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(5, 6, 1), (5, -1, 1), (5, 2, 0), (5, 2, 6), (0, 0, 1)])
+def test_pass_at_k_refuses_counts_that_do_not_fit(n, c, k):
+    with pytest.raises(ValueError, match=f"n={n} c={c} k={k}"):
+        pass_at_k(n, c, k)
+
+
+@settings(deadline=None)
+@given(fractions)
+def test_interval_contains_the_mean_and_lies_within_the_values(values):
+    found = bootstrap_mean(values, n_resamples=50)
+    assert found.value == pytest.approx(sum(values) / len(values))
+    slack = 1e-12 * max(map(abs, values))
+    assert min(values) - slack <= found.low <= found.value <= found.high <= max(values) + slack
+
+
+@settings(deadline=None)
+@given(fractions, st.integers(0, 2**32))
+def test_bootstrap_is_deterministic_for_a_seed(values, seed):
+    again = [bootstrap_mean(values, n_resamples=30, seed=seed) for _ in range(2)]
+    assert again[0] == again[1]
+
+
+@settings(deadline=None)
+@given(fractions)
+def test_equal_arms_differ_by_nothing(values):
+    found = bootstrap_difference(values, values, n_resamples=30)
+    assert (found.value, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+
+
+@settings(deadline=None)
+@given(fractions, st.data())
+def test_swapping_the_arms_mirrors_the_difference(a, data):
+    b = data.draw(st.lists(st.floats(-10, 10), min_size=len(a), max_size=len(a)))
+    forth = bootstrap_difference(a, b, n_resamples=50)
+    back = bootstrap_difference(b, a, n_resamples=50)
+    assert (forth.value, forth.p_value) == (-back.value, back.p_value)
+    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low), abs=1e-12)
+
+
+def test_wider_confidence_gives_a_wider_interval():
+    values = np.arange(20.0)
+    narrow, wide = (bootstrap_mean(values, confidence=c) for c in (0.5, 0.99))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_interval_of_two_values_spans_both():
+    found = bootstrap_mean([0.0, 1.0])
+    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+
+
+def test_interval_width_agrees_with_the_standard_error():
+    values = np.random.default_rng(1).normal(size=400)
+    found = bootstrap_mean(values)
+    normal = 2 * 1.96 * values.std() / 20
+    assert found.high - found.low == pytest.approx(normal, rel=0.05)
+
+
+def test_pairing_cancels_what_is_hard_for_both():
+    hard = np.random.default_rng(2).uniform(size=50)
+    found = bootstrap_difference(hard + 0.01, hard)
+    assert found.high - found.low < 1e-9
+    assert found.p_value < 0.001
+
+
+def test_chunks_change_no_resample(monkeypatch):
+    values = np.random.default_rng(3).uniform(size=64)
+    whole = bootstrap_mean(values, n_resamples=500)
+    monkeypatch.setattr(metrics, "DRAWS_AT_A_TIME", 64 * 128)
+    assert bootstrap_mean(values, n_resamples=500) == whole
+
+
+@pytest.mark.parametrize("values", [[], [[1.0]], [float("nan")], [1.0, float("inf")]])
+def test_values_that_have_no_mean_are_refused(values):
+    with pytest.raises(ValueError, match="values"):
+        bootstrap_mean(values)
+
+
+def test_unpaired_arms_are_refused():
+    with pytest.raises(ValueError, match="equal lengths, got 1 and 2"):
+        bootstrap_difference([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("option", [{"n_resamples": 0}, {"confidence": 1.0}, {"confidence": 0}])
+def test_options_out_of_range_are_refused(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        bootstrap_mean([1.0], **option)
