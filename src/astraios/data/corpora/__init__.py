@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""Corpora, found by file name; each module exports `corpus`."""

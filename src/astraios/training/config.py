@@ -1,0 +1,107 @@
+"""Configs of training and pretraining runs."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import Field
+
+from astraios.config import OPERATIONAL, Config
+
+
+class Optimization(Config):
+    """AdamW and its schedule."""
+
+    n_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    """Rows an optimizer step."""
+    learning_rate: float = Field(gt=0)
+    """Peak."""
+    schedule: Literal["cosine", "linear", "constant", "flat_then_linear"] = "cosine"
+    floor: float = Field(default=0.0, ge=0, lt=1)
+    """Learning rate at the end as a share of the peak (cosine and flat_then_linear)."""
+    flat: float = Field(default=0.3, ge=0, lt=1)
+    """Share of the steps at the peak (flat_then_linear)."""
+    n_warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    beta1: float = 0.9
+    beta2: float = 0.999
+    clip: float = Field(default=1.0, gt=0)
+    """Largest gradient norm."""
+    log_every: int = Field(default=10, ge=1, json_schema_extra=OPERATIONAL)
+    validate_every: int = Field(default=50, ge=1, json_schema_extra=OPERATIONAL)
+    save_every: int = Field(default=200, ge=1, json_schema_extra=OPERATIONAL)
+    """Steps between checkpoints; the most that an interruption costs."""
+
+
+class PretrainingConfig(Config):
+    """An embedded base model: GPTBigCode with multi-query attention, as StarCoder, from scratch."""
+
+    name: str
+    hidden: int
+    n_layers: int
+    n_heads: int = 4
+    n_positions: int = 256
+    vocabulary: int = 768
+    n_tokenizer_documents: int = 8_000
+    imperative: float = 0.35
+    """Chance that a comment speaks like an instruction."""
+    max_offset: int = 80
+    """Positions start anywhere in 0..max_offset, so that all that are used later are trained."""
+    optimization: Optimization
+    seed: int = 0
+
+
+class TrainingConfig(Config):
+    """One base model tuned by one method."""
+
+    base_model: str
+    """Name of an embedded base model, a local folder, or a Hugging Face hub id."""
+    revision: str | None = None
+    method: str
+    method_options: dict[str, Any] = Field(default_factory=dict)
+    corpus: str = "minipack"
+    n_examples: int = Field(default=4_000, ge=1)
+    """Records taken from the corpus; the run passes over them as often as its steps need."""
+    n_validation: int = Field(default=256, ge=1)
+    template: str = "octocoder"
+    loss_on: Literal["all", "response"] = "response"
+    layout: Literal["bucketed", "packed"] = "bucketed"
+    """One document a row, ordered by length; or whole documents packed and isolated."""
+    block_length: int = Field(default=256, ge=8)
+    optimization: Optimization
+    seed: int = 0
+
+
+def _base(name: str, hidden: int, n_layers: int, n_steps: int, rate: float) -> PretrainingConfig:
+    return PretrainingConfig(
+        name=name,
+        hidden=hidden,
+        n_layers=n_layers,
+        optimization=Optimization(
+            n_steps=n_steps,
+            batch_size=12,
+            learning_rate=rate,
+            schedule="flat_then_linear",
+            floor=0.05,
+            n_warmup_steps=60,
+            weight_decay=0.05,
+            beta2=0.95,
+            log_every=25,
+            save_every=500,
+        ),
+    )
+
+
+EMBEDDED = MappingProxyType(
+    {
+        config.name: config
+        for config in (
+            _base("minipack-0.4m", 96, 3, 3_000, 2.5e-3),
+            _base("minipack-0.7m", 128, 3, 3_000, 2.5e-3),
+            _base("minipack-1.8m", 192, 4, 3_000, 2.0e-3),
+        )
+    }
+)
+"""Base models that are pretrained here, by name; the number is their size in parameters."""
