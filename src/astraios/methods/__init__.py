@@ -1,38 +1,23 @@
 """How a base model is tuned: one file a method, found by its name.
 
-`Method` is the abstract class of the kind; every public module here exports a `method`.
+`Method` is the abstract class of the kind; every public module here exports a `method`. Listing
+and describing methods needs neither torch nor peft; tuning does.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astraios.errors import MethodError
+from astraios.methods._shape import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["Method", "Shape"]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a decoder that parameter formulas are written in."""
-
-    architecture: str
-    """`model_type` of the transformers config: `gpt_bigcode`, `llama`, ..."""
-    n_layers: int
-    hidden: int
-    inner: int
-    """Width inside the MLP."""
-    kv: int
-    """Width of all keys of one token (equal to that of all values): `n_kv_heads * head_size`."""
-    n_parameters: int
-    """All weights of the base model, tied ones counted once."""
 
 
 class Method(ABC):
@@ -59,19 +44,32 @@ class Method(ABC):
 
     @abstractmethod
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Write the tuned weights to `folder`, atomically."""
-
-    @abstractmethod
-    def load(self, model: nn.Module, folder: Path) -> nn.Module:
-        """Put the weights of `folder` on base `model`, ready for inference.
+        """Write the tuned weights to `folder`, atomically, and read them back to compare.
 
         Raises:
-            MethodError: if keys are missing or unexpected, or shapes do not fit the base.
+            MethodError: if `model` is not tuned by this method.
+            StorageError: if the folder cannot be written, or reads back differently.
+        """
+
+    @abstractmethod
+    def load(self, model: nn.Module, folder: Path, *, trainable: bool = False) -> nn.Module:
+        """Put the weights of `folder` on base `model`, ready for inference.
+
+        With `trainable` the result can be trained further instead.
+
+        Raises:
+            MissingDataError: if the folder or its files are not there.
+            MethodError: if keys are missing or unexpected, shapes or weights are those of another
+                base, or the adapter has no effect. The model is then as before.
         """
 
     @abstractmethod
     def n_trainable(self, shape: Shape, options: Mapping[str, Any] | None = None) -> int:
-        """Trainable parameters by the method's formula."""
+        """Trainable parameters by the method's formula.
+
+        Raises:
+            MethodError: if an option is unknown, or one that the formula does not cover.
+        """
 
     def merge(self, model: nn.Module) -> nn.Module:
         """The base model with the tuned weights folded in.
@@ -88,8 +86,9 @@ class Method(ABC):
     def inputs(self, model: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> dict[str, Any]:
         """Keyword arguments for one forward pass of `decoder(model)` on left-padded rows.
 
-        Gives `input_ids` or `inputs_embeds`, `attention_mask` and `position_ids`, with virtual
-        tokens between the padding and the prompt where the method has any.
+        Gives `input_ids` or `inputs_embeds`, `attention_mask`, and `position_ids` where the
+        decoder takes them, with virtual tokens between the padding and the prompt where the method
+        has any; the time axis of the result counts them.
         """
 
     @abstractmethod
