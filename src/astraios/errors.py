@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -58,9 +59,13 @@ class UnknownNameError(UsageError, KeyError):
     """A registry was asked for a name it does not have."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = tuple(known)
-        listed = ", ".join(known) if known else "none"
-        super().__init__(f"unknown {kind} {name!r}; known: {listed}.{did_you_mean(name, known)}")
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        listed = ", ".join(self.known) if self.known else "none"
+        hint = did_you_mean(name, self.known)
+        super().__init__(f"unknown {kind} {name!r}; known: {listed}.{hint}")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # worker processes hand errors back pickled
+        return type(self), (self.kind, self.name, self.known)
 
 
 class ConfigError(UsageError, ValueError):
