@@ -19,8 +19,13 @@ class Record(BaseModel):
 
 
 def _as_utf8(text: Any) -> Any:
-    if isinstance(text, str):
-        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if not isinstance(text, str):
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        # UTF-16, because it joins the two halves of a pair and counts a lone half as one character
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
 
@@ -208,7 +213,8 @@ class Score(Record):
     metric: str
     """`pass@1`, `robust-pass@1`, `accuracy`, ...; values are fractions."""
     slice: str = "all"
-    value: float
+    value: float | None
+    """None when nothing could be counted."""
     low: float | None = None
     """Lower end of the 95 % interval over problems (bootstrap)."""
     high: float | None = None
@@ -293,3 +299,20 @@ class Manifest(Record):
     finished: str | None = None
     status: Literal["running", "done"] = "running"
     counts: dict[str, float] = Field(default_factory=dict)
+
+
+# --- what a report shows ----------------------------------------------------------------------
+
+
+class ProblemCard(Record):
+    """What a report shows of one problem beside its verdicts."""
+
+    id: str
+    group: str
+    slice: str = ""
+    title: Text = ""
+    """A few words: the function's name, the scenario."""
+    reference: Text = ""
+    """The reference solution, as it would be run; empty where there is none."""
+    tests: Text = ""
+    """The tests that decide; empty where the verdict reads the text."""
