@@ -28,7 +28,7 @@ class Template:
     before_opening: str
     """What stands in front of the opening; `{instruction}` is replaced."""
     joint: str = ""
-    """What a response starts with where there is no opening; part of the response, not the prompt."""
+    """What a response starts with where there is no opening; no part of the prompt."""
 
     def prompt(self, instruction: str, opening: str = "") -> str:
         """The text a model is asked with; stripped at both ends."""
@@ -36,9 +36,14 @@ class Template:
         return (self.before_opening.replace("{instruction}", instruction) + opening).strip()
 
     def training_text(self, record: InstructionRecord) -> tuple[str, str]:
-        """The prompt and the response: their concatenation is what a model is tuned on."""
+        """The prompt and the response: their concatenation is what a model is tuned on.
+
+        White space at the end of the opening belongs to the response, since no prompt has it.
+        """
         prompt = self.prompt(record.instruction, record.opening)
-        return prompt, record.response if record.opening else self.joint + record.response
+        opening = record.opening.rstrip()
+        joint = record.opening[len(opening) :] if opening else self.joint
+        return prompt, joint + record.response
 
 
 TEMPLATES = MappingProxyType(
