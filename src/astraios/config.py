@@ -22,7 +22,9 @@ from astraios.errors import ConfigError, MissingDataError, did_you_mean
 OPERATIONAL: dict[str, Any] = {"operational": True}
 """`Field(json_schema_extra=OPERATIONAL)` marks a field that changes speed and never a record."""
 
-Path_ = tuple[str | int, ...]
+Places = dict[tuple[str, ...], str]
+"""Path of a field -> where its value was given: `file:line` or the override."""
+
 C = TypeVar("C", bound="Config")
 
 
@@ -37,8 +39,8 @@ class Config(BaseModel):
 
 def identity(config: BaseModel) -> dict[str, Any]:
     """The JSON form of `config` without its operational fields, at any depth."""
-    dumped = config.model_dump(mode="json")
-    return _without_operational(config, dumped)
+    kept: dict[str, Any] = _without_operational(config, config.model_dump(mode="json"))
+    return kept
 
 
 def _without_operational(value: Any, dumped: Any) -> Any:
@@ -50,7 +52,10 @@ def _without_operational(value: Any, dumped: Any) -> Any:
             if name not in fields or not _is_operational(fields[name].json_schema_extra)
         }
     if isinstance(value, Mapping):
-        return {key: _without_operational(item, dumped[str(key)]) for key, item in value.items()}
+        twins = zip(value.values(), dumped.items(), strict=True)
+        return {key: _without_operational(item, twin) for item, (key, twin) in twins}
+    if isinstance(value, set | frozenset):  # their order differs from process to process
+        return sorted(dumped, key=digest)
     if isinstance(value, list | tuple):
         return [_without_operational(item, twin) for item, twin in zip(value, dumped, strict=True)]
     return dumped
@@ -74,6 +79,19 @@ def fingerprint(config: BaseModel) -> str:
 # --- YAML -------------------------------------------------------------------------------------
 
 
+class _Loader(yaml.SafeLoader):
+    """Gives a place to scalars that look like a date or a number and are none."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{node.value!r} cannot be read ({error}); quote it if it is text",
+                problem_mark=node.start_mark,
+            ) from None
+
+
 def read_yaml(path: Path, model: type[C], overrides: Sequence[str] = ()) -> C:
     """Read `path` as a `model`, after applying `a.b=c` overrides.
 
@@ -86,7 +104,11 @@ def read_yaml(path: Path, model: type[C], overrides: Sequence[str] = ()) -> C:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise ConfigError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start})"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     return parse_yaml(text, model, overrides, source=str(path))
 
 
@@ -94,62 +116,83 @@ def parse_yaml(
     text: str, model: type[C], overrides: Sequence[str] = (), *, source: str = "config"
 ) -> C:
     """Like `read_yaml`, from a string; `source` is the name used in messages."""
+    places: Places = {}
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Path_, int] = {}
+        node = yaml.compose(text, Loader=_Loader)
         if node is not None:
-            _note_lines(node, (), lines, source)
-        values = yaml.safe_load(text)
+            _note_places(node, (), places, source)
+        values = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise ConfigError(f"{where}: malformed YAML: {error.problem or error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: malformed YAML: {error}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{source}:{line}: malformed YAML: character U+{ord(text[error.position]):04X} "
+            "is not allowed"
+        ) from None
+    except RecursionError:
+        raise ConfigError(
+            f"{source}: malformed YAML: nested too deeply, or an alias that holds itself"
+        ) from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{source}:1: expected `field: value` lines, found {_kind(values)}")
     for override in overrides:
-        apply_override(values, override)
-    return validate(values, model, source=source, lines=lines)
+        changed = apply_override(values, override)
+        for at in [at for at in places if at[: len(changed)] == changed]:
+            del places[at]
+        places[changed] = f"override {override!r}"
+    return validate(values, model, source=source, places=places)
 
 
-def _note_lines(node: yaml.Node, at: Path_, lines: dict[Path_, int], source: str) -> None:
-    lines[at] = node.start_mark.line + 1
+def _note_places(node: yaml.Node, at: tuple[str, ...], places: Places, source: str) -> None:
+    if at:
+        places.setdefault(at, f"{source}:{node.start_mark.line + 1}")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*at, str(key.value))
-            if here in lines:
+            place = f"{source}:{key.start_mark.line + 1}"
+            if here in places:
                 raise ConfigError(
-                    f"{source}:{key.start_mark.line + 1}: field {key.value!r} is given twice, "
-                    f"first on line {lines[here]}; remove one"
+                    f"{place}: field {key.value!r} is given twice, "
+                    f"first at {places[here]}; remove one"
                 )
-            _note_lines(value, here, lines, source)
-            lines[here] = key.start_mark.line + 1
+            places[here] = place
+            _note_places(value, here, places, source)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _note_lines(value, (*at, index), lines, source)
+            _note_places(value, (*at, str(index)), places, source)
 
 
-def apply_override(values: dict[str, Any], override: str) -> None:
-    """Set `a.b=c` in nested `values`; `c` is read as YAML, so `3` is a number and `[a]` a list."""
+def apply_override(values: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Set `a.b=c` in nested `values`; `c` is read as YAML, so `3` is a number and `[a]` a list.
+
+    Returns:
+        The path of the field that was set.
+
+    Raises:
+        ConfigError: if the override has no such form or reaches into something without fields.
+    """
     key, found, text = override.partition("=")
-    if not found or not key.strip():
+    path = tuple(key.strip().split("."))
+    if not found or not all(path):
         raise ConfigError(f"override {override!r} is not of the form field.subfield=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError):
         raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
-    *parents, last = key.strip().split(".")
-    place: Any = values
-    for parent in parents:
-        if place.get(parent) is None:
-            place[parent] = {}
+    place = values
+    for parent in path[:-1]:
+        inner = place.get(parent)
+        if inner is not None and not isinstance(inner, dict):
+            raise ConfigError(f"override {override!r}: {parent!r} holds {_kind(inner)}, not fields")
+        place[parent] = dict(inner or {})  # a copy: YAML aliases share one dict
         place = place[parent]
-        if not isinstance(place, dict):
-            raise ConfigError(f"override {override!r}: {parent!r} holds {_kind(place)}, not fields")
-    place[last] = value
+    place[path[-1]] = value
+    return path
 
 
 def validate(
@@ -157,25 +200,25 @@ def validate(
     model: type[C],
     *,
     source: str = "config",
-    lines: Mapping[Path_, int] | None = None,
+    places: Places | None = None,
 ) -> C:
     """Build a `model` from plain values.
 
     Raises:
-        ConfigError: naming every wrong field with its line, the value seen and what was expected.
+        ConfigError: naming every wrong field with its place, the value seen and what was expected.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        complaints = [_complaint(item, model, source, lines or {}) for item in error.errors()]
+        complaints = [_complaint(item, model, source, places or {}) for item in error.errors()]
         raise ConfigError("\n".join(complaints)) from None
 
 
-def _complaint(item: Any, model: type[BaseModel], source: str, lines: Mapping[Path_, int]) -> str:
-    at: Path_ = tuple(item["loc"])
-    line = next((lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in lines), None)
-    where = f"{source}:{line}" if line else source
-    field = ".".join(map(str, at)) or "the config"
+def _complaint(item: Any, model: type[BaseModel], source: str, places: Places) -> str:
+    at = tuple(item["loc"])
+    named = tuple(map(str, at))
+    where = next((places[named[:n]] for n in range(len(at), 0, -1) if named[:n] in places), source)
+    field = ".".join(named) or "the config"
     if item["type"] == "extra_forbidden":
         known = _fields_at(model, at[:-1])
         listed = f" known: {', '.join(known)}." if known else ""
@@ -188,7 +231,7 @@ def _complaint(item: Any, model: type[BaseModel], source: str, lines: Mapping[Pa
     return f"{where}: {field}: {message[:1].lower() + message[1:]} (found {seen})"
 
 
-def _fields_at(model: type[BaseModel], at: Path_) -> tuple[str, ...]:
+def _fields_at(model: type[BaseModel], at: tuple[str | int, ...]) -> tuple[str, ...]:
     current: Any = model
     for step in at:
         if isinstance(step, int):
