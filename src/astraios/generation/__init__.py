@@ -8,14 +8,17 @@ from typing import Any
 
 from astraios.records import Prompt, Sample, Sampling
 
-__all__ = ["Engine", "Finished"]
+__all__ = ["Engine", "Finished", "Key"]
 
 Finished = Callable[[str], bool]
 """Whether a completion needs no more tokens: the rule its task truncates by."""
 
+Key = tuple[str, int, int]
+"""What identifies a sample: `(problem_id, index, turn)`."""
+
 
 class Engine(ABC):
-    """A source of completions."""
+    """A source of completions. A module of `engines/` exports its final subclass as `engine`."""
 
     name: str
 
@@ -31,7 +34,7 @@ class Engine(ABC):
         sampling: Sampling,
         *,
         finished: Finished | None = None,
-        skip: frozenset[tuple[str, int, int]] = frozenset(),
+        skip: frozenset[Key] = frozenset(),
         progress: Callable[[int], Any] | None = None,
     ) -> Iterator[Sample]:
         """Yield samples as they finish, in any order.
@@ -44,4 +47,20 @@ class Engine(ABC):
             finished: ends a completion early where the task's truncation cannot change any more.
             skip: keys `(problem_id, index, turn)` that a resumed run already has.
             progress: called with the number of new tokens after every step.
+
+        Raises:
+            DataError: if a prompt is empty or does not fit the model's context.
+            EngineError: if the model answers what is not a number, or the engine dies.
         """
+
+    def environment(self) -> dict[str, str]:
+        """Facts about the engine for a manifest: device, precision."""
+        return {}
+
+    def n_parameters(self) -> int:
+        """Weights of the model behind the engine; 0 where that is not known."""
+        return 0
+
+    def peak_mib(self) -> float | None:
+        """Most memory reserved on an accelerator, in MiB; None where the process holds it all."""
+        return None

@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""Where completions come from: one file an engine, exporting `engine`."""

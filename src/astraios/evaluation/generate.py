@@ -1,0 +1,236 @@
+"""The generation stage: a task's questions to an engine, its answers to a run folder.
+
+    prompts.jsonl   every prompt that was asked
+    samples.jsonl   every completion, appended as it finishes, in the order they finish
+    cost.json       time, tokens and memory; sums over the sessions of an interrupted run
+
+A run that was stopped at any point goes on where it was: what is on disk is not asked again, and
+what is missing comes out as it would have.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from astraios.errors import ConfigError, DataError, EngineError, ForeignRunError
+from astraios.evaluation.config import EvaluationConfig
+from astraios.generation import Engine, Finished, Key
+from astraios.generation.keys import key, wanted
+from astraios.measure import Meter
+from astraios.progress import Progress, silent
+from astraios.records import Cost, Prompt, RunKind, Sample, Sampling
+from astraios.runs import Run, read_json, read_run
+from astraios.tasks import Problem, Task
+
+log = logging.getLogger(__name__)
+
+
+def generate(
+    task: Task[Any],
+    engine: Engine,
+    sampling: Sampling,
+    folder: Path,
+    *,
+    config: EvaluationConfig,
+    problems: Sequence[Problem],
+    template: str,
+    limit: int | None = None,
+    finished: Finished | None = None,
+    inputs: Mapping[str, str] | None = None,
+    progress: Progress = silent,
+) -> Run:
+    """Ask `engine` every question of `task` and leave a sealed run in `folder`.
+
+    A sealed run of the same config is returned as it is; an unfinished one is completed.
+
+    Args:
+        task: asks; its later turns see the completions of the earlier ones.
+        engine: answers.
+        sampling: how completions are drawn.
+        folder: the run folder, made if it is not there.
+        config: identity of the run; must say the same as the other arguments.
+        problems: the task's problems, in order.
+        template: name of the instruction template.
+        limit: ask only the first so many problems.
+        finished: whether a completion needs no more tokens, by the rule the task truncates with.
+        inputs: name -> run id or data hash of what the engine's model was made from.
+        progress: told (samples done, samples in this turn, tokens per second).
+
+    Returns:
+        The run, open for reading.
+
+    Raises:
+        ConfigError: if `config` contradicts the other arguments.
+        DataError: if two problems share an id, or a prompt does not fit the model.
+        RunError: if `folder` holds another run, or one whose prompts were others.
+        EngineError: if the engine dies or answers what it was not asked.
+    """
+    _must_agree(config, task, sampling, template, limit)
+    problems = problems[:limit]
+    by_id = {problem.id: problem for problem in problems}
+    if len(by_id) < len(problems):
+        ids = [problem.id for problem in problems]
+        twice = next(name for name in by_id if ids.count(name) > 1)
+        raise DataError(f"task {task.name!r}: two problems have the id {twice!r}")
+    with Run.open(folder, kind=RunKind.GENERATE, config=config, inputs=inputs) as run:
+        if not run.done:
+            _Session(run, task, engine, sampling, finished, progress).go(by_id, template)
+    return read_run(folder)
+
+
+def _must_agree(
+    config: EvaluationConfig, task: Task[Any], sampling: Sampling, template: str, limit: int | None
+) -> None:
+    """The config names the run, so it must say what is done."""
+    said = (config.task, config.task_version, config.template, config.limit_problems)
+    done = (task.name, task.version, template, limit)
+    names = ("task", "task_version", "template", "limit_problems")
+    for name, one, other in zip(names, said, done, strict=True):
+        if one != other:
+            raise ConfigError(f"config.{name} is {one!r} but the run is to use {other!r}")
+    if config.sampling != sampling:
+        raise ConfigError(
+            f"config.sampling is {config.sampling!r} but the run is to use {sampling!r}"
+        )
+
+
+class _Session:
+    """One stretch of work on a run, from opening it to sealing it or being stopped."""
+
+    def __init__(
+        self,
+        run: Run,
+        task: Task[Any],
+        engine: Engine,
+        sampling: Sampling,
+        finished: Finished | None,
+        progress: Progress,
+    ) -> None:
+        self._run = run
+        self._task = task
+        self._engine = engine
+        self._sampling = sampling
+        self._finished = finished
+        self._progress = progress
+        self._meter = Meter(wall_s=self._spent().wall_s, cpu_s=self._spent().cpu_s)
+        self._prompts = {_prompt_key(p): p for p in run.read("prompts", Prompt)}
+        self._samples = {key(s): s for s in run.read("samples", Sample)}
+        self._n_tokens = 0
+        self._began = time.monotonic()
+
+    def go(self, problems: Mapping[str, Problem], template: str) -> None:
+        """Turn after turn, until the task has no more questions."""
+        if self._samples:
+            log.info("%s: %d samples are there already", self._run.folder, len(self._samples))
+        turn = 0
+        try:
+            while prompts := list(self._questions(problems, template, turn)):
+                self._write_prompts(prompts)
+                self._answer(prompts)
+                turn += 1
+        finally:
+            self._run.write_json("cost", self._cost())
+        self._run.seal(
+            counts={"n_problems": len(problems), "n_samples": len(self._samples)},
+            environment=self._engine.environment(),
+        )
+
+    def _questions(
+        self, problems: Mapping[str, Problem], template: str, turn: int
+    ) -> Iterator[Prompt]:
+        """The prompts of a turn: one a problem at first, then one a sample."""
+        for problem in problems.values():
+            if turn == 0:
+                prompt = self._task.prompt(problem, (), template)
+                if prompt is not None:
+                    yield prompt.model_copy(update={"turn": 0, "index": None})
+                continue
+            for index in range(self._sampling.n_samples):
+                keys = [(problem.id, index, earlier) for earlier in range(turn)]
+                if keys[-1] not in self._samples:
+                    continue
+                turns = tuple(self._samples[earlier].completion for earlier in keys)
+                prompt = self._task.prompt(problem, turns, template)
+                if prompt is not None:
+                    yield prompt.model_copy(update={"turn": turn, "index": index})
+
+    def _write_prompts(self, prompts: Sequence[Prompt]) -> None:
+        fresh = []
+        for prompt in prompts:
+            known = self._prompts.get(_prompt_key(prompt))
+            if known is None:
+                fresh.append(prompt)
+            elif known != prompt:
+                raise ForeignRunError(
+                    f"run folder {str(self._run.folder)!r}: problem {prompt.problem_id!r} had "
+                    "another prompt before the run was stopped; the task's data or code has "
+                    "changed: choose another folder, or remove this one to start afresh"
+                )
+        self._run.append("prompts", *fresh)
+        self._prompts.update((_prompt_key(prompt), prompt) for prompt in fresh)
+
+    def _answer(self, prompts: Sequence[Prompt]) -> None:
+        skip = frozenset(self._samples)
+        missing: set[Key] = {
+            (prompt.problem_id, index, prompt.turn)
+            for prompt in prompts
+            for index in wanted(prompt, self._sampling, skip)
+        }
+        if not missing:
+            return
+        total = sum(len(wanted(prompt, self._sampling, frozenset())) for prompt in prompts)
+
+        def tell(n_tokens: int) -> None:
+            self._n_tokens += n_tokens
+            rate = self._n_tokens / max(time.monotonic() - self._began, 1e-9)
+            self._progress(total - len(missing), total, f"{rate:,.0f} tokens/s")
+
+        answers = self._engine.complete(
+            prompts, self._sampling, finished=self._finished, skip=skip, progress=tell
+        )
+        for sample in answers:
+            if key(sample) not in missing:
+                raise EngineError(
+                    f"engine {self._engine.name!r} answered problem {sample.problem_id!r}, sample "
+                    f"{sample.index}, turn {sample.turn}, which it was not asked or has answered"
+                )
+            self._run.append("samples", sample)
+            self._samples[key(sample)] = sample
+            missing.discard(key(sample))
+            tell(0)
+        if missing:
+            problem_id, index, turn = min(missing)
+            raise EngineError(
+                f"engine {self._engine.name!r} left {len(missing)} of {total} samples unanswered "
+                f"(problem {problem_id!r}, sample {index}, turn {turn}); run the command again"
+            )
+
+    def _spent(self) -> Cost:
+        """What earlier sessions of this run cost."""
+        path = self._run.folder / "cost.json"
+        if path.exists():
+            return read_json(path, Cost)
+        return Cost(wall_s=0, cpu_s=0, n_tokens=0, tokens_per_s=0, peak_mib=0)
+
+    def _cost(self) -> Cost:
+        n_tokens = sum(sample.n_completion_tokens for sample in self._samples.values())
+        wall_s = self._meter.wall_s
+        peak_mib = self._engine.peak_mib()
+        return Cost(
+            wall_s=wall_s,
+            cpu_s=self._meter.cpu_s,
+            n_tokens=n_tokens,
+            tokens_per_s=n_tokens / max(wall_s, 1e-9),
+            peak_mib=max(
+                self._spent().peak_mib, self._meter.peak_mib if peak_mib is None else peak_mib
+            ),
+            total_parameters=self._engine.n_parameters(),
+        )
+
+
+def _prompt_key(prompt: Prompt) -> tuple[str, int, int | None]:
+    return prompt.problem_id, prompt.turn, prompt.index

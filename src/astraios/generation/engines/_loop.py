@@ -1,0 +1,254 @@
+"""The decode loop: rows enter a batch, get one token a step, and leave it when they end.
+
+    waiting -> prefill -> batch -> ended
+       ^                    |
+       +---- given back ----+      when the batch outgrows its budget
+
+Completions of one prompt share its prefill. Room that ended rows leave is filled from the queue
+once it pays for copying the cache. A row that is given back is later prefilled with the tokens it
+has; since every token depends on its row alone, that changes nothing but the time.
+
+Axes: B rows, P prompts, T columns, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+
+from astraios.errors import EngineError
+from astraios.generation.engines._cache import SPARE, new_cache
+from astraios.generation.engines._rows import Batch, Question, Row, join
+from astraios.generation.engines._sampling import Drawing
+
+log = logging.getLogger(__name__)
+
+Inputs = Callable[[Tensor, Tensor], dict[str, Any]]
+"""`(ids_PT, mask_PT)` to the keyword arguments of a forward pass."""
+
+MAX_ROWS = 512
+"""Rows of a batch; beyond it nothing is won and the logits of large vocabularies take memory."""
+PREFILL_TOKENS = 4096
+"""Tokens of one prefill: enough to keep a processor busy, few enough for its caches."""
+RESERVE = 64
+"""New tokens that a row is given room for when it enters a batch."""
+SLACK = 16
+"""Columns that are free again after rows were given back, so it does not happen at every step."""
+ENDED_SHARE = 8
+"""The batch is regrouped when one in so many of its rows has ended."""
+
+
+class Loop:
+    """Decodes rows with one model.
+
+    Args:
+        model: a causal language model; its forward takes a transformers cache.
+        inputs: makes the keyword arguments of a prefill.
+        n_virtual: tokens that `inputs` puts in front of each prompt.
+        drawing: how tokens are chosen.
+        budget: tokens that the keys and values of a batch may hold, padding counted.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Inputs, n_virtual: int, drawing: Drawing, budget: int
+    ) -> None:
+        self._model = model
+        self._inputs = inputs
+        self._n_virtual = n_virtual
+        self._drawing = drawing
+        self._budget = budget
+        self._device = next(model.parameters()).device
+        known = inspect.signature(model.forward).parameters
+        self._takes_positions = "position_ids" in known
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        self._waiting: deque[Row] = deque()
+        self._batch: Batch | None = None
+
+    def run(self, rows: Iterable[Row], progress: Callable[[int], Any] | None) -> Iterator[Row]:
+        """Yield every row once it has ended.
+
+        Raises:
+            EngineError: if the model answers what is not a number, or one row is too large for
+                the device's memory.
+        """
+        open_rows = set(rows)
+        self._enqueue(open_rows)
+        while open_rows:
+            try:
+                pushed = self._advance()
+            except torch.OutOfMemoryError:
+                pushed = []
+            if pushed:
+                ended = [row for row in pushed if row.finish is not None]
+            else:
+                ended = [row for row in open_rows if row.finish is not None]
+                self._shrink(open_rows.difference(ended))
+            if progress is not None:
+                progress(len(pushed))
+            open_rows.difference_update(ended)
+            yield from ended
+
+    def _enqueue(self, rows: Iterable[Row]) -> None:
+        # Longest first: if memory is too small that shows at the start, and rows that fill gaps
+        # later are seldom longer than the batch they join.
+        self._waiting = deque(
+            sorted(rows, key=lambda r: (-len(r.question.ids), r.question.problem_id, r.index))
+        )
+
+    # The generator above is suspended at its yields, so inference mode is entered here, not there.
+    @torch.inference_mode()
+    def _advance(self) -> list[Row]:
+        """Give every row of the batch, or every row that enters it, one token; returns them."""
+        batch = self._batch
+        n_ended = sum(row.finish is not None for row in batch.rows) if batch else 0
+        if batch is None or n_ended * ENDED_SHARE >= len(batch.rows) or self._is_full(batch):
+            batch = self._regroup()
+            arrivals = self._arrivals()
+            if arrivals:
+                return self._admit(arrivals)
+        assert batch is not None  # an open row waits or is in the batch
+        return self._step(batch)
+
+    def _is_full(self, batch: Batch) -> bool:
+        return len(batch.rows) > 1 and len(batch.rows) * (batch.width + 1) > self._budget
+
+    def _regroup(self) -> Batch | None:
+        """Drop ended rows and, if the rest is over budget, give the youngest rows back."""
+        if self._batch is None:
+            return None
+        live = [row for row in self._batch.rows if row.finish is None]
+        columns = max(map(self._length, live), default=0) + 1
+        leaving: list[Row] = []
+        if len(live) * columns > self._budget:
+            live.sort(key=lambda row: -len(row.ids))
+            leaving = live[max(1, self._budget // (columns + SLACK)) :]
+            self._waiting.extendleft(leaving)
+        self._batch = join([self._batch], frozenset(leaving))
+        return self._batch
+
+    def _arrivals(self) -> list[Row]:
+        """Rows from the queue that the batch has room for, if they are worth a prefill."""
+        if not self._waiting:
+            return []
+        live = self._batch.rows if self._batch else []
+        columns = max(map(self._length, [*live, self._waiting[0]]))
+        reserve = min(RESERVE, self._waiting[0].ending.max_new_tokens)
+        room = min(MAX_ROWS, self._budget // (columns + reserve)) - len(live)
+        if not live:
+            room = max(room, 1)
+        elif room * ENDED_SHARE < len(live):
+            return []
+        return [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+
+    def _length(self, row: Row) -> int:
+        return self._n_virtual + len(row.question.ids) + len(row.ids)
+
+    def _admit(self, rows: list[Row]) -> list[Row]:
+        """Prefill `rows`, give each a token and put them into the batch."""
+        by_prefix: dict[tuple[Question, tuple[int, ...]], list[Row]] = {}
+        for row in rows:
+            by_prefix.setdefault((row.question, tuple(row.ids)), []).append(row)
+        chunks: list[list[list[Row]]] = [[]]
+        longest = 0
+        for sharing in by_prefix.values():
+            longest = max(longest, self._length(sharing[0]))
+            if chunks[-1] and longest * (len(chunks[-1]) + 1) > PREFILL_TOKENS:
+                chunks.append([])
+                longest = self._length(sharing[0])
+            chunks[-1].append(sharing)
+        arrived = [self._prefill(chunk) for chunk in chunks]
+        self._batch = join([*([self._batch] if self._batch else []), *arrived])
+        return rows
+
+    def _prefill(self, chunk: list[list[Row]]) -> Batch:
+        """Run prompts, each shared by some rows, and give each row its next token."""
+        prefixes = [[*sharing[0].question.ids, *sharing[0].ids] for sharing in chunk]
+        width = max(map(len, prefixes))
+        ids_PT = torch.tensor([[0] * (width - len(ids)) + ids for ids in prefixes])
+        starts_P1 = torch.tensor([[width - len(ids)] for ids in prefixes])
+        mask_PT = (torch.arange(width) >= starts_P1).long()
+        inputs = self._inputs(ids_PT.to(self._device), mask_PT.to(self._device))
+        positions_P1 = inputs["position_ids"][:, -1:] + 1
+        cache = new_cache()
+        logits_PV = self._forward(cache, **inputs)
+
+        rows = [row for sharing in chunk for row in sharing]
+        for sharing, ids in zip(chunk, prefixes, strict=True):
+            for row in sharing:
+                row.start = width - len(ids)
+        numbers = [number for number, sharing in enumerate(chunk) for _ in sharing]
+        lines_B = torch.tensor(numbers, device=self._device)
+        batch = Batch(
+            rows=rows,
+            cache=cache,
+            mask=inputs["attention_mask"][lines_B],
+            tokens=lines_B[:, None],
+            positions=positions_P1[lines_B],
+            streams=torch.tensor([row.random for row in rows], device=self._device),
+            counts=torch.tensor([len(row.ids) for row in rows], device=self._device),
+            lines=lines_B,
+        )
+        self._push(batch, logits_PV[lines_B])
+        return batch
+
+    def _step(self, batch: Batch) -> list[Row]:
+        """One token for every row; ended rows that are still in the batch are passed over."""
+        width = batch.width + 1
+        if width > batch.mask.shape[1]:
+            more = batch.mask.new_ones(len(batch.rows), SPARE)
+            batch.mask = torch.cat([batch.mask, more], dim=1)
+        logits_BV = self._forward(
+            batch.cache,
+            input_ids=batch.tokens,
+            attention_mask=batch.mask[:, :width],
+            position_ids=batch.positions,
+        )
+        batch.positions = batch.positions + 1
+        return self._push(batch, logits_BV)
+
+    def _forward(self, cache: DynamicCache, **inputs: Any) -> Tensor:
+        """Logits [B, V] of the last position."""
+        if not self._takes_positions:
+            del inputs["position_ids"]
+        output = self._model(**inputs, **self._last_only, past_key_values=cache, use_cache=True)
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV
+
+    def _push(self, batch: Batch, logits_BV: Tensor) -> list[Row]:
+        """Draw a token for every row and add it to those that have not ended; returns them."""
+        tokens_B = self._drawing(logits_BV, batch.streams, batch.counts)
+        batch.tokens = tokens_B[:, None]
+        batch.counts = batch.counts + 1
+        pushed = []
+        for row, token in zip(batch.rows, tokens_B.tolist(), strict=True):
+            if row.finish is None:
+                if token < 0:
+                    raise EngineError(
+                        f"problem {row.question.problem_id!r}, sample {row.index}: the model's "
+                        f"logits are not numbers after {len(row.ids)} new tokens; the weights are "
+                        "broken or the precision is too low for them (try float32 or bfloat16)"
+                    )
+                row.push(token)
+                pushed.append(row)
+        return pushed
+
+    def _shrink(self, rows: set[Row]) -> None:
+        """Start again with what `rows` have, in batches half as large."""
+        self._batch = None
+        self._budget //= 2
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if rows and self._budget < min(map(self._length, rows)):
+            raise EngineError(
+                "the device's memory does not hold the keys and values of one completion beside "
+                "the model; use a smaller model, a lower precision or a larger device"
+            )
+        log.warning("out of memory; going on with at most %d tokens a batch", self._budget)
+        self._enqueue(rows)

@@ -1,0 +1,146 @@
+"""Tiny random models and tokenizers, made in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="generation needs torch")
+transformers = pytest.importorskip("transformers", reason="generation needs transformers")
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers  # noqa: E402
+
+from astraios.records import Prompt  # noqa: E402
+
+TEXTS = (
+    "def add(x, y):\n    return x + y\n",
+    "for i in range(10):\n    total += i\n",
+    "Question: write a function\n\nAnswer:\ndef f(x):\n",
+    "naïve café 数 déjà vu\n",
+)
+N_POSITIONS = 96
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Byte-level, as StarCoder's; no padding token."""
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<|endoftext|>", "<fim>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    inner.train_from_iterator(TEXTS * 4, trainer)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|endoftext|>")
+
+
+@pytest.fixture(scope="session")
+def spaced_tokenizer():
+    """Marks spaces and falls back on bytes, as SentencePiece models; drops a leading space."""
+    inner = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    inner.normalizer = normalizers.Replace(" ", "▁")
+    inner.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=380,
+        special_tokens=["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))],
+        show_progress=False,
+    )
+    inner.train_from_iterator([text.replace(" ", "▁") for text in TEXTS[:3]] * 4, trainer)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="</s>", bos_token="<s>", unk_token="<unk>"
+    )
+
+
+def _model(family: str, *, vocabulary: int = 320, n_positions: int = N_POSITIONS):
+    """Two random layers whose logits are spread like a trained model's."""
+    sizes = {"vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    if family.startswith("gpt_bigcode"):
+        config = transformers.GPTBigCodeConfig(
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            n_positions=n_positions,
+            multi_query=family == "gpt_bigcode",
+            initializer_range=0.3,
+            **sizes,
+        )
+    elif family == "llama":
+        config = transformers.LlamaConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=n_positions,
+            initializer_range=0.3,
+            **sizes,
+        )
+    elif family == "mistral":
+        config = transformers.MistralConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=n_positions,
+            sliding_window=6,
+            initializer_range=0.3,
+            **sizes,
+        )
+    else:
+        config = transformers.OPTConfig(
+            hidden_size=32,
+            ffn_dim=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            word_embed_proj_dim=32,
+            max_position_embeddings=n_positions,
+            init_std=0.3,
+            **sizes,
+        )
+    torch.manual_seed(7)
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    """Builds a model of a family."""
+    return _model
+
+
+@pytest.fixture(scope="session")
+def model():
+    return _model("gpt_bigcode")
+
+
+@pytest.fixture(scope="session")
+def make_prompts():
+    """Builds so many prompts."""
+    return _prompts
+
+
+def _prompts(n: int, **fields: Any) -> list[Prompt]:
+    """Prompts of many lengths, in no order of length."""
+    return [
+        Prompt(problem_id=f"t/{i}", text=f"def f{i}(x):" + " x + 1" * ((i * 7) % 11), **fields)
+        for i in range(n)
+    ]
