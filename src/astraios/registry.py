@@ -8,9 +8,11 @@ ours exports. Listing imports nothing, so it is fast and works without torch.
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +26,15 @@ def builtin_names(package: ModuleType) -> tuple[str, ...]:
 
 
 def _outside(package: ModuleType) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=package.__name__)}
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=package.__name__):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise ConfigError(
+                f"{package.__name__}: {point.name!r} is the entry point of two installed projects, "
+                f"{other.value!r} and {point.value!r}; uninstall one"
+            )
+    return found
 
 
 def names(package: ModuleType) -> tuple[str, ...]:
@@ -42,6 +52,16 @@ def names(package: ModuleType) -> tuple[str, ...]:
             f"{outside[clash[0]].value!r}; rename the entry point or uninstall its project"
         )
     return tuple(sorted({*ours, *outside}))
+
+
+def summary(package: ModuleType, name: str) -> str:
+    """First line of the docstring of a built-in part, read without importing it."""
+    for place in package.__path__:
+        path = Path(place) / f"{name}.py"
+        if path.exists():
+            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            return text.partition("\n")[0]
+    return "from another project"
 
 
 def load(package: ModuleType, kind: str, name: str) -> Any:

@@ -64,12 +64,12 @@ def storage(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         remedy = {
-            errno.ENOSPC: "the disk is full; free some space and run the same command again",
-            errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+            errno.ENOSPC: "the disk is full; free some space and run the command again",
+            errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
             errno.EACCES: "no permission; choose another --out folder or change its owner",
             errno.EPERM: "no permission; choose another --out folder or change its owner",
             errno.EROFS: "the file system is read-only; choose another --out folder",
-            errno.ENOTDIR: "a part of the path is a file, not a folder; choose another --out folder",
+            errno.ENOTDIR: "a part of the path is no folder; choose another --out folder",
             errno.EEXIST: "a file of that name is in the way; choose another --out folder",
         }.get(error.errno or 0, error.strerror or str(error))
         raise StorageError(f"cannot write {str(path)!r}: {remedy}") from error
@@ -96,8 +96,8 @@ def write_bytes(path: Path, data: bytes) -> None:
                 out.write(data)
                 out.flush()
                 os.fsync(out.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -125,7 +125,10 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def fill_folder(target: Path) -> Iterator[Path]:
-    """Yield a scratch folder that becomes `target` only if the block ends without an error."""
+    """Yield a scratch folder that becomes `target` only if the block ends without an error.
+
+    What was there before is replaced as a whole: no reader sees a part of the old or the new.
+    """
     with storage(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
@@ -133,11 +136,28 @@ def fill_folder(target: Path) -> Iterator[Path]:
             yield scratch
             scratch.chmod(0o755)
             if target.exists():
-                shutil.rmtree(target)
-            os.replace(scratch, target)
+                old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+                target.replace(old)
+                try:
+                    scratch.replace(target)
+                except BaseException:
+                    old.replace(target)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                scratch.replace(target)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
+
+
+def _readable(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise MissingDataError(f"{str(path)!r} does not exist") from None
+    except OSError as error:
+        raise StorageError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
 
 
 def read_records(path: Path, record_type: type[R]) -> Iterator[R]:
@@ -148,32 +168,33 @@ def read_records(path: Path, record_type: type[R]) -> Iterator[R]:
     """
     if not path.exists():
         return
-    with path.open("rb") as lines:  # bytes: U+2028 inside a completion ends no line
+    with _readable(path) as lines:  # bytes: U+2028 inside a completion ends no line
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return
             try:
                 yield record_type.model_validate_json(line)
             except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(map(str, first["loc"]))
                 raise DataError(
-                    f"{path}:{number}: not a {record_type.__name__} record "
-                    f"({field + ': ' if field else ''}{first['msg']}); the file was changed by hand "
-                    "or written by another version; remove the line to have it made again"
+                    f"{path}:{number}: not a {record_type.__name__} record ({_first(error)}); "
+                    "the file was changed by hand or written by another version; "
+                    "remove the line to have it made again"
                 ) from None
 
 
 def read_json(path: Path, record_type: type[R]) -> R:
     """Read one record from a `.json` file."""
     try:
-        return record_type.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise MissingDataError(f"{str(path)!r} does not exist") from None
+        with _readable(path) as file:
+            return record_type.model_validate_json(file.read())
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path}: not a {record_type.__name__} ({field}: {first['msg']})") from None
+        raise DataError(f"{path}: not a {record_type.__name__} ({_first(error)})") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    return f"{field}: {first['msg']}" if field else first["msg"]
 
 
 class Writer:
@@ -185,13 +206,27 @@ class Writer:
             path.touch()
             with path.open("rb+") as old:
                 _cut_torn_line(old)
-            self._out = path.open("ab")
+            # Unbuffered: bytes kept back by a full disk would come out at `close`, out of place.
+            self._out = path.open("ab", buffering=0)
+            self._whole = self._out.seek(0, os.SEEK_END)
 
     def append(self, *records: BaseModel) -> None:
-        """Write `records` and hand them to the operating system before returning."""
-        with storage(self.path):
-            self._out.write(b"".join(r.model_dump_json().encode() + b"\n" for r in records))
-            self._out.flush()
+        """Write `records` and hand them to the operating system before returning.
+
+        Raises:
+            StorageError: if they cannot be written; then none of them is in the file.
+        """
+        rest = memoryview(b"".join(r.model_dump_json().encode() + b"\n" for r in records))
+        whole = self._whole + len(rest)
+        try:
+            with storage(self.path):
+                while rest:
+                    rest = rest[self._out.write(rest) :]
+        except BaseException:  # Ctrl-C too: what follows must not continue a torn line
+            with contextlib.suppress(OSError):
+                self._out.truncate(self._whole)
+            raise
+        self._whole = whole
 
     def close(self) -> None:
         self._out.close()
@@ -300,6 +335,7 @@ class Run:
             StorageError: if it cannot be written.
         """
         make_folder(folder)
+        _refuse_strangers(folder)  # before the lock file is put beside them
         lock = _take_lock(folder)
         try:
             manifest = cls._begin(folder, kind, config, run_id, inputs or {}, environment or {})
@@ -327,18 +363,12 @@ class Run:
                     k for k in {*old.inputs, *inputs} if old.inputs.get(k) != inputs.get(k)
                 )
                 raise ForeignRunError(
-                    f"run folder {str(folder)!r} was made from other inputs ({', '.join(changed)}); "
-                    "choose another folder or remove this one"
+                    f"run folder {str(folder)!r} was made from other inputs "
+                    f"({', '.join(changed)}); choose another folder or remove this one"
                 )
             return old
-        strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-        if strangers:
-            raise ForeignRunError(
-                f"{str(folder)!r} is not a run folder but holds {strangers[0]!r}; "
-                "choose an empty or new folder"
-            )
         manifest = Manifest(
-            run_id=run_id or folder.name,
+            run_id=run_id or folder.resolve().name,
             kind=kind,
             fingerprint=fingerprint(config),
             config=config.model_dump(mode="json"),
@@ -407,12 +437,14 @@ class Run:
 
     def close(self) -> None:
         """Close files and give the lock back; the run stays resumable."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
-        if self._lock is not None:
-            _release_lock(self._lock)
-            self._lock = None
+        try:
+            for writer in self._writers.values():
+                writer.close()
+        finally:
+            self._writers.clear()
+            if self._lock is not None:
+                _release_lock(self._lock)
+                self._lock = None
 
     def _must_write(self) -> None:
         if self._lock is None:
@@ -444,13 +476,16 @@ def read_manifest(folder: Path) -> Manifest:
             "give the folder of one run, or the study's folder to `astraios report`"
         )
     try:
-        raw = json.loads(path.read_bytes())
+        with _readable(path) as file:
+            raw = json.loads(file.read())
     except ValueError:
         raise DataError(f"{path}: not JSON; restore it or remove the folder") from None
     if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
+        wrote = raw.get("code")
+        writer = wrote.get("version", "?") if isinstance(wrote, dict) else "?"
         raise DataError(
             f"{path}: run format {raw['format']} is newer than this version reads ({FORMAT}); "
-            f"it was written by astraios {raw.get('code', {}).get('version', '?')}: upgrade"
+            f"it was written by astraios {writer}: upgrade"
         )
     return read_json(path, Manifest)
 
@@ -491,6 +526,17 @@ def find_runs(root: Path, *, unfinished: bool = False) -> list[Run]:
         if run.done or unfinished:
             found.append(run)
     return found
+
+
+def _refuse_strangers(folder: Path) -> None:
+    with storage(folder):
+        present = sorted(path.name for path in folder.iterdir())
+    strangers = [name for name in present if not name.startswith(".")]
+    if strangers and MANIFEST not in strangers:
+        raise ForeignRunError(
+            f"{str(folder)!r} is not a run folder but holds {strangers[0]!r}; "
+            "choose an empty or new folder"
+        )
 
 
 def _difference(folder: Path, old: Manifest, kind: RunKind, config: BaseModel) -> str:
@@ -546,4 +592,5 @@ def _release_lock(handle: int) -> None:
     # The file stays: removing it would let two later writers lock two different files.
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
+        fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough where a child has it open too
     os.close(handle)
