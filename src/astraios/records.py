@@ -316,3 +316,20 @@ class ProblemCard(Record):
     """The reference solution, as it would be run; empty where there is none."""
     tests: Text = ""
     """The tests that decide; empty where the verdict reads the text."""
+
+
+# --- what a report shows ----------------------------------------------------------------------
+
+
+class ProblemCard(Record):
+    """What a report shows of one problem beside its verdicts."""
+
+    id: str
+    group: str
+    slice: str = ""
+    title: Text = ""
+    """A few words: the function's name, the scenario."""
+    reference: Text = ""
+    """The reference solution, as it would be run; empty where there is none."""
+    tests: Text = ""
+    """The tests that decide; empty where the verdict reads the text."""

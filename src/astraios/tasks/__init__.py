@@ -3,20 +3,32 @@
 One file a task; a module exports `NAMES`, the full task names it serves (each begins with the
 module's name), and `task(name) -> Task`. Tasks know nothing of models or engines and work without
 torch.
+
+A task may have several *editions*, readings of its data that are told apart by name:
+`humanevalfixtests-python@original`. Its version names the edition, so no two are ever mixed up.
 """
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from astraios import registry
-from astraios.errors import UnknownNameError
-from astraios.records import Execution, Findings, Program, Prompt, Sampling, Score, Verdict
+from astraios.errors import GenerationsError, UnknownNameError
+from astraios.records import (
+    Execution,
+    Findings,
+    ProblemCard,
+    Program,
+    Prompt,
+    Sampling,
+    Score,
+    Verdict,
+)
 
 __all__ = ["Problem", "Task", "names", "task"]
 
@@ -52,6 +64,10 @@ class Task(ABC, Generic[P]):
     """The protocol's way of drawing completions."""
     template: str
     """The template prompts are made with unless another is asked for."""
+    editions: tuple[str, ...] = ()
+    """Readings of the data that can be asked for by name; the first is the default."""
+    one_text_a_list: ClassVar[bool] = False
+    """Whether the harness writes a list for every sample (3280 x 1), not one for every problem."""
 
     @abstractmethod
     def problems(self, data_dir: Path | None) -> Sequence[P]:
@@ -84,6 +100,42 @@ class Task(ABC, Generic[P]):
         """A program that must pass and one that must not, to check the machine before grading."""
         return None
 
+    def edition(self, name: str) -> Self:
+        """This task on another edition of its data.
+
+        Raises:
+            UnknownNameError: if it has no such edition.
+        """
+        raise UnknownNameError(f"edition of {self.name}", name, self.editions)
+
+    def finished(self, turn: int) -> Callable[[str], bool] | None:
+        """The rule by which a completion of this turn needs no more tokens, if there is one."""
+        return None
+
+    def openings(self, problem: P) -> tuple[str, ...]:
+        """What a final text of `problem` begins with, one of these; empty where anything goes.
+
+        Every generations file of the BigCode harness holds final texts: prompt in front, cut at the
+        end. The openings tell whether a file belongs to this task.
+        """
+        return ()
+
+    def final_program(self, problem: P, text: str, *, whole: bool = True) -> Program | None:
+        """What to run for a final text that was imported, taken as it stands: nothing is cut.
+
+        `whole` is False for text that continues the problem's prompt and does not repeat it.
+
+        Raises:
+            GenerationsError: if the task can only be graded from raw completions.
+        """
+        raise GenerationsError(
+            f"{self.name} is graded from raw completions (`samples.jsonl`), not from final texts"
+        )
+
+    def card(self, problem: P) -> ProblemCard:
+        """What a report shows of a problem."""
+        return ProblemCard(id=problem.id, group=problem.group)
+
 
 def names() -> tuple[str, ...]:
     """Full names of all tasks, in the order their files list them."""
@@ -95,14 +147,15 @@ def names() -> tuple[str, ...]:
 
 
 def task(name: str) -> Task:  # type: ignore[type-arg]
-    """The task called `name`, such as `humanevalsynthesize-python`.
+    """The task called `name`, such as `humanevalsynthesize-python` or `...-python@original`.
 
     Raises:
-        UnknownNameError: if there is none; names the nearest one.
+        UnknownNameError: if there is none, or it has no such edition; names the nearest one.
     """
     package = sys.modules[__name__]
+    plain, at, edition = name.partition("@")
     for part in registry.names(package):
-        if name.startswith(part) and name in registry.load(package, "NAMES", part):
-            made: Task = registry.load(package, "task", part)(name)  # type: ignore[type-arg]
-            return made
-    raise UnknownNameError("task", name, names())
+        if plain.startswith(part) and plain in registry.load(package, "NAMES", part):
+            made: Task = registry.load(package, "task", part)(plain)  # type: ignore[type-arg]
+            return made.edition(edition) if at else made
+    raise UnknownNameError("task", plain, names())
