@@ -301,21 +301,14 @@ class Manifest(Record):
     counts: dict[str, float] = Field(default_factory=dict)
 
 
-# --- what a report shows ----------------------------------------------------------------------
-
-
-class ProblemCard(Record):
-    """What a report shows of one problem beside its verdicts."""
+class PlannedJob(Record):
+    """One line of a study's plan."""
 
     id: str
-    group: str
-    slice: str = ""
-    title: Text = ""
-    """A few words: the function's name, the scenario."""
-    reference: Text = ""
-    """The reference solution, as it would be run; empty where there is none."""
-    tests: Text = ""
-    """The tests that decide; empty where the verdict reads the text."""
+    """The job's run folder, relative to the study's."""
+    kind: RunKind
+    after: tuple[str, ...] = ()
+    label: str = ""
 
 
 # --- what a report shows ----------------------------------------------------------------------

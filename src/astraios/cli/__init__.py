@@ -1,0 +1,397 @@
+"""The command line: `astraios VERB`. Verbs only; what they do lives in the packages.
+
+Results go to standard output, progress and messages to standard error. Exit status: 0 done, 1 the
+work failed or has faults, 2 bad usage or input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from astraios import __version__
+from astraios.errors import AstraiosError, WorkError
+
+app = typer.Typer(
+    name="astraios",
+    help="Which tuning method, at which model size, for which budget, and how sure is that?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+study_app = typer.Typer(help="Plan, run and inspect a study.", no_args_is_help=True)
+app.add_typer(study_app, name="study")
+
+Out = Annotated[Path, typer.Option("--out", help="Folder that run folders are made in.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Benchmark files; else ASTRAIOS_DATA, else the hub."),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Processes at a time; one a core by default.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Override config fields.")
+]
+SandboxLevel = Annotated[
+    str,
+    typer.Option(help="Isolation of generated programs: auto, or a level that `doctor` lists."),
+]
+
+
+def main() -> None:
+    """Entry point: runs a verb and turns our errors into a message and an exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        app()
+    except AstraiosError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_status)
+    except ModuleNotFoundError as error:
+        if error.name in ("torch", "transformers", "peft", "accelerate", "tokenizers"):
+            sys.stderr.write(
+                f"error: this needs {error.name}; install it with: pip install 'astraios[train]'\n"
+            )
+            sys.exit(2)
+        raise
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends with one line: nothing is lost, the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; run the same command again to continue\n")
+        sys.exit(130)
+
+
+def _print_json(value: Any) -> None:
+    def plain(item: Any) -> Any:
+        if isinstance(item, BaseModel):
+            return item.model_dump(mode="json")
+        return str(item)
+
+    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False) + "\n")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"astraios {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
+@app.command()
+def demo(
+    preset: Annotated[str, typer.Option(help="quick (minutes) or standard (an hour).")] = "quick",
+    out: Out = Path("runs"),
+    jobs: Jobs = None,
+    sandbox: SandboxLevel = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Run the embedded study, base model to report, on this machine's CPU."""
+    presets = ("quick", "standard")
+    if preset not in presets:
+        from astraios.errors import UnknownNameError
+
+        raise UnknownNameError("preset", preset, presets)
+    _run_study(f"embedded-{preset}", out, None, jobs, [f"sandbox={sandbox}"], as_json)
+
+
+@study_app.command("run")
+def study_run(
+    study: Annotated[str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")],
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    data_dir: DataDir = None,
+    jobs: Jobs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run what is missing of a study, then write its report."""
+    _run_study(study, out, data_dir, jobs, overrides or [], as_json)
+
+
+def _run_study(
+    name: str,
+    out: Path,
+    data: Path | None,
+    jobs: int | None,
+    overrides: list[str],
+    as_json: bool,
+) -> None:
+    from astraios.cli.display import StudyDisplay, say
+    from astraios.config import data_dir
+    from astraios.studies.presets import read_study
+    from astraios.studies.run import run_study
+
+    study = read_study(name, overrides)
+    root = out / study.name
+    display = StudyDisplay()
+    with _interruptible():
+        try:
+            summary = run_study(
+                study,
+                root,
+                data_dir=data_dir(data),
+                n_workers=jobs,
+                watch=display.watch,
+                begin=display.begin,
+            )
+        finally:
+            display.close()
+        if summary.nothing_to_do:
+            say(f"study {study.name!r} is complete: all {summary.n_jobs} jobs are done already")
+        paths = _write_report(root, None, as_json)
+    if as_json:
+        failed = [{"job": job.id, "message": message} for job, message in summary.failed]
+        _print_json({"study": study.name, "root": root, "report": paths, "failed": failed})
+    if not summary.complete:
+        raise WorkError(
+            f"{len(summary.failed)} jobs failed and {len(summary.skipped)} were skipped for it; "
+            "the same command tries them again"
+        )
+
+
+def _write_report(root: Path, out: Path | None, as_json: bool) -> Path:
+    from astraios.analysis.report import terminal_table, write_report
+    from astraios.cli.display import out as tell
+    from astraios.cli.display import say
+
+    if sys.stderr.isatty():
+        say("writing the report")
+    written = write_report(root, out)
+    if not as_json:
+        tell(str(terminal_table(root)))
+        tell(f"\nreport: {written.index}")
+    return Path(written.index)
+
+
+@study_app.command("plan")
+def study_plan(
+    study: Annotated[str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")],
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Show the jobs of a study and which of them are done."""
+    _show_plan(study, overrides or [], out, as_json)
+
+
+@study_app.command("status")
+def study_status(
+    study: Annotated[str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")],
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a study is."""
+    _show_plan(study, overrides or [], out, as_json)
+
+
+def _show_plan(name: str, overrides: list[str], out: Path, as_json: bool) -> None:
+    from astraios.cli.display import out as tell
+    from astraios.cli.display import table
+    from astraios.studies.plan import plan
+    from astraios.studies.presets import read_study
+    from astraios.studies.study import check
+    from astraios.studies.work import is_finished
+
+    study = read_study(name, overrides)
+    check(study)
+    root = out / study.name
+    rows = [
+        {"job": j.id, "kind": str(j.kind), "state": "done" if is_finished(j, root) else "to do"}
+        for j in plan(study)
+    ]
+    if as_json:
+        _print_json({"study": study.name, "root": root, "jobs": rows})
+        return
+    tell(table(rows))
+    n_done = sum(row["state"] == "done" for row in rows)
+    tell(f"\n{n_done} of {len(rows)} jobs are done")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML of a TrainingConfig.")],
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tune one base model by one method."""
+    from astraios.cli.display import bar
+    from astraios.cli.display import out as tell
+    from astraios.config import data_dir as find_data
+    from astraios.config import fingerprint, read_yaml
+    from astraios.training.config import EMBEDDED, TrainingConfig
+
+    read = read_yaml(config, TrainingConfig, overrides or ())
+    folder = out / f"train-{read.method}-{fingerprint(read)}"
+    from astraios.training.pretrain import MODEL, pretrain
+    from astraios.training.tune import tune
+
+    base: Path | None = None
+    inputs: dict[str, str] = {}
+    with _interruptible():
+        embedded = EMBEDDED.get(read.base_model)
+        if embedded:
+            base = out / f"base-{embedded.name}-{fingerprint(embedded)}"
+            inputs["base"] = base.name
+            with bar(f"pretrain {embedded.name}", "steps") as progress:
+                pretrain(embedded, base, progress=progress)
+            base /= MODEL
+        with bar(f"tune {read.base_model} {read.method}", "steps") as progress:
+            tune(
+                read,
+                folder,
+                base=base,
+                inputs=inputs,
+                data_dir=find_data(data_dir),
+                progress=progress,
+            )
+    if as_json:
+        _print_json({"run": folder})
+    else:
+        tell(f"run: {folder}")
+
+
+@app.command()
+def grade(
+    generations: Annotated[Path, typer.Argument(help="JSON lists, samples.jsonl, or JSONL; .gz too.")],
+    task: Annotated[str, typer.Option("--task", help="A name of `astraios list tasks`.")],
+    data_dir: DataDir = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder to write.")] = None,
+    jobs: Jobs = None,
+    sandbox: SandboxLevel = "auto",
+    limit_problems: Annotated[int | None, typer.Option(min=1, help="First problems only.")] = None,
+    limit_samples: Annotated[int | None, typer.Option(min=1, help="First samples only.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a file of generations against its task and score it."""
+    from astraios.cli.display import bar, table
+    from astraios.cli.display import out as tell
+    from astraios.config import data_dir as find_data
+    from astraios.evaluation.grade import grade as grade_file
+
+    with _interruptible(), bar(f"grade {task}", "programs") as progress:
+        result = grade_file(
+            generations,
+            task,
+            data_dir=find_data(data_dir),
+            out=out,
+            jobs=jobs,
+            sandbox=sandbox,
+            limit_problems=limit_problems,
+            limit_samples=limit_samples,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(result.as_json())
+    else:
+        tell(table(result.score_rows()))
+        tell("")
+        tell(table(result.outcome_rows()))
+        tell(f"\nsandbox: {result.sandbox}\nverdicts: {result.run}")
+    if result.n_faults:
+        raise WorkError(
+            f"{result.n_faults} programs could not be judged (fault); they are not counted. "
+            "The same command tries them again"
+        )
+
+
+@app.command()
+def report(
+    runs: Annotated[Path, typer.Argument(help="A study's folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; RUNS/report by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write tables, figures and one HTML page from run folders."""
+    with _interruptible():
+        index = _write_report(runs, out, as_json)
+    if as_json:
+        _print_json({"report": index})
+
+
+@app.command("list")
+def list_parts(
+    kind: Annotated[str | None, typer.Argument(help="Kind of part; all kinds if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List methods, tasks, languages, engines, ... and what is missing to use them."""
+    from astraios.cli import parts
+    from astraios.cli.display import out as tell
+    from astraios.cli.display import table
+
+    listed = {name: parts.rows(name) for name in ([kind] if kind else parts.kinds())}
+    if as_json:
+        _print_json(listed)
+        return
+    for name, rows in listed.items():
+        if not kind:
+            tell(f"{name}\n")
+        tell(table(rows))
+        if not kind:
+            tell("")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what works on this machine: libraries, toolchains, sandbox, accelerators, data."""
+    from astraios.cli import doctor as checks
+    from astraios.cli.display import out as tell
+    from astraios.cli.display import table
+
+    rows = checks.rows()
+    if as_json:
+        _print_json(rows)
+    else:
+        tell(table(rows))
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    problem: Annotated[str | None, typer.Option(help="Id of one problem.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run's manifest, or one problem's prompt, completions and verdicts."""
+    from astraios.cli import inspect
+    from astraios.cli.display import out as tell
+
+    if problem is None:
+        manifest = inspect.manifest(run)
+        if as_json:
+            _print_json(manifest)
+        else:
+            tell(inspect.manifest_text(manifest))
+        return
+    story = inspect.problem(run, problem)
+    if as_json:
+        _print_json(story)
+    else:
+        tell(inspect.problem_text(story))
+
+

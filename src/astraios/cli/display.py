@@ -1,0 +1,164 @@
+"""What a person sees while work goes on: bars on a terminal, single lines elsewhere.
+
+Everything here goes to standard error; results go to standard output.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from astraios.progress import Progress as Report
+from astraios.records import RunKind
+from astraios.studies.launchers import Event, Phase
+from astraios.studies.plan import Job
+
+UNITS = {
+    RunKind.PRETRAIN: "steps",
+    RunKind.TRAIN: "steps",
+    RunKind.GENERATE: "completions",
+    RunKind.JUDGE: "programs",
+}
+
+
+def console() -> Console:
+    """Standard error, coloured where it is a terminal."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """One line to standard error."""
+    console().print(Text(text), soft_wrap=True)
+
+
+def _bars(on: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TextColumn("[dim]{task.fields[note]}[/dim]"),
+        TimeRemainingColumn(compact=True),
+        console=on,
+        transient=True,
+    )
+
+
+@contextmanager
+def bar(label: str, unit: str) -> Iterator[Report]:
+    """A progress function for one piece of work; silent where nobody watches."""
+    on = console()
+    if not on.is_terminal:
+        yield lambda done, total, note: None
+        return
+    with _bars(on) as bars:
+        task = bars.add_task(label, total=None, unit=unit, note="")
+        yield lambda done, total, note: bars.update(
+            task, completed=done, total=total, note=note
+        )
+
+
+class StudyDisplay:
+    """Follows the jobs of a study."""
+
+    def __init__(self) -> None:
+        self._console = console()
+        self._bars = _bars(self._console) if self._console.is_terminal else None
+        self._tasks: dict[str, Any] = {}
+        self._began: dict[str, float] = {}
+        self._all: Any = None
+        self._n_done = self._n_jobs = 0
+
+    def begin(self, jobs: list[Job], todo: list[Job]) -> None:
+        """Say how much there is to do."""
+        self._n_jobs, self._n_done = len(jobs), len(jobs) - len(todo)
+        if not todo:
+            return
+        if self._n_done:
+            say(f"continuing: {self._n_done} of {self._n_jobs} jobs are done already")
+        if self._bars:
+            self._bars.start()
+            self._all = self._bars.add_task(
+                "all jobs", total=self._n_jobs, completed=self._n_done, unit="jobs", note=""
+            )
+
+    def watch(self, event: Event) -> None:
+        """Show one event."""
+        job = event.job
+        if event.phase is Phase.STARTED:
+            self._began[job.id] = time.monotonic()
+            if self._bars:
+                self._tasks[job.id] = self._bars.add_task(
+                    job.label, total=None, unit=UNITS.get(job.kind, ""), note=""
+                )
+        elif event.phase is Phase.PROGRESS:
+            if self._bars:
+                self._bars.update(
+                    self._tasks[job.id],
+                    completed=event.done,
+                    total=event.total,
+                    note=event.note,
+                )
+        else:
+            self._end(event)
+
+    def _end(self, event: Event) -> None:
+        job = event.job
+        if self._bars and job.id in self._tasks:
+            self._bars.remove_task(self._tasks.pop(job.id))
+        self._n_done += event.phase is Phase.DONE
+        if self._bars:
+            self._bars.update(self._all, completed=self._n_done)
+        took = time.monotonic() - self._began.get(job.id, time.monotonic())
+        if event.phase is Phase.DONE:
+            line = f"[{self._n_done}/{self._n_jobs}] {job.label}: {took:.0f} s"
+        elif event.phase is Phase.FAILED:
+            line = f"FAILED {job.label}: {event.note.strip()}"
+        else:
+            line = f"skipped {job.label}: {event.note}"
+        self._console.print(Text(line), soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bars off the screen."""
+        if self._bars:
+            self._bars.stop()
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Rows as aligned columns; numbers to the right."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    widths = {n: max(len(n), *(len(row[n]) for row in rows)) for n in names}
+    numeric = {n: all(_is_number(row[n]) for row in rows) for n in names}
+
+    def line(cells: dict[str, str]) -> str:
+        parts = (
+            cells[n].rjust(widths[n]) if numeric[n] else cells[n].ljust(widths[n]) for n in names
+        )
+        return "  ".join(parts).rstrip()
+
+    rule = "  ".join("-" * widths[n] for n in names)
+    return "\n".join([line({n: n for n in names}), rule, *(line(row) for row in rows)])
+
+
+def _is_number(text: str) -> bool:
+    return not text or text[:1] in "+-0123456789–"
+
+
+def out(text: str) -> None:
+    """A result, to standard output."""
+    sys.stdout.write(text + "\n")

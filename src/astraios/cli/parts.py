@@ -1,0 +1,119 @@
+"""What `astraios list` shows: the parts of each kind and what is missing to use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+
+from astraios import registry
+from astraios.errors import AstraiosError, UnknownNameError
+
+Row = dict[str, str]
+
+PACKAGES = {
+    "methods": "astraios.methods",
+    "languages": "astraios.languages",
+    "engines": "astraios.generation.engines",
+    "checkers": "astraios.checkers",
+    "corpora": "astraios.data.corpora",
+    "launchers": "astraios.studies.launchers",
+    "views": "astraios.analysis.views",
+}
+NEEDS_TRAIN = ("methods", "engines")
+
+
+def kinds() -> tuple[str, ...]:
+    """Names that `astraios list` takes."""
+    return (*PACKAGES, "tasks", "templates", "base-models", "studies")
+
+
+def rows(kind: str) -> list[Row]:
+    """Name, what it is, and what is missing, for every part of `kind`.
+
+    Raises:
+        UnknownNameError: if there is no such kind.
+    """
+    special: dict[str, Callable[[], list[Row]]] = {
+        "tasks": _tasks,
+        "templates": _templates,
+        "base-models": _base_models,
+        "studies": _studies,
+        "languages": _languages,
+    }
+    if kind in special:
+        return special[kind]()
+    if kind not in PACKAGES:
+        raise UnknownNameError("kind of part", kind, kinds())
+    package = import_module(PACKAGES[kind])
+    missing = ""
+    if kind in NEEDS_TRAIN and not (find_spec("torch") and find_spec("peft")):
+        missing = "pip install 'astraios[train]'"
+    return [_row(name, registry.summary(package, name), missing) for name in registry.names(package)]
+
+
+def _row(name: str, what: str, missing: str = "") -> Row:
+    return {"name": name, "what": what, "missing": missing}
+
+
+def _tasks() -> list[Row]:
+    from astraios import tasks
+
+    lacking: dict[str, str] = {}
+    found = []
+    for name in tasks.names():
+        task = tasks.task(name)
+        for language in task.languages:
+            if language not in lacking:
+                lacking[language] = _missing_toolchain(language)
+        missing = "; ".join(filter(None, (lacking[language] for language in task.languages)))
+        found.append(_row(name, task.title, missing))
+    return found
+
+
+def _languages() -> list[Row]:
+    from astraios import languages
+
+    return [
+        _row(name, registry.summary(languages, name), _missing_toolchain(name))
+        for name in registry.names(languages)
+    ]
+
+
+def _missing_toolchain(name: str) -> str:
+    from astraios import languages
+
+    try:
+        registry.load(languages, "language", name).toolchain()
+    except AstraiosError as error:
+        return str(error)
+    return ""
+
+
+def _templates() -> list[Row]:
+    from astraios.templates import TEMPLATES
+
+    return [_row(name, repr(t.before_opening)) for name, t in TEMPLATES.items()]
+
+
+def _base_models() -> list[Row]:
+    from astraios.training.config import EMBEDDED
+
+    missing = "" if find_spec("torch") else "pip install 'astraios[train]'"
+    return [
+        _row(name, f"pretrained here: GPTBigCode, width {c.hidden}, {c.n_layers} layers", missing)
+        for name, c in EMBEDDED.items()
+    ]
+
+
+def _studies() -> list[Row]:
+    from astraios.studies.presets import names, read_study
+
+    found = []
+    for name in names():
+        study = read_study(name)
+        cells = len(study.base_models) * len(study.methods) * len(study.seeds)
+        found.append(
+            _row(name, f"{cells} tuned models, {len(study.tasks)} tasks: {', '.join(study.tasks)}")
+        )
+    return found

@@ -1,0 +1,140 @@
+"""A study as jobs: what is done, in which order, and in which folder.
+
+A job's folder ends in a fingerprint of its config *and* of the jobs it builds on, so a changed
+recipe never meets the leftovers of another one.
+
+    base/<model>-<fp>                                 pretrain   (embedded base models only)
+    train/<model>/<method>/seed<k>-<fp>               train
+    eval/<model>/<method>/seed<k>/<task>-<fp>         generate
+    eval/<model>/<method>/seed<k>/<task>-<fp>/judged-<fp>   judge
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from astraios import tasks
+from astraios.config import digest, identity
+from astraios.evaluation.config import EvaluationConfig
+from astraios.records import RunKind, Sampling
+from astraios.studies.study import BASE, Arm, Study, arms, training_config
+from astraios.tasks import Task
+from astraios.training.config import EMBEDDED, PretrainingConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run folder to fill."""
+
+    id: str
+    """The folder, relative to the study's."""
+    kind: RunKind
+    config: PretrainingConfig | TrainingConfig | EvaluationConfig | None
+    """None for judging: what is judged says it all."""
+    after: tuple[str, ...] = ()
+    """Jobs whose results this one reads; all must be done before it."""
+    label: str = ""
+    """For progress lines."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Role -> id of the job that plays it."""
+
+
+def plan(study: Study) -> list[Job]:
+    """All jobs of `study`, each after those it needs.
+
+    Raises:
+        ConfigError: if an arm's settings are wrong.
+        UnknownNameError: if a task is unknown.
+    """
+    asked: list[Task[Any]] = [tasks.task(name) for name in study.tasks]
+    jobs: list[Job] = []
+    for base_model in study.base_models:
+        base = _pretrain(base_model)
+        if base:
+            jobs.append(base)
+        jobs += _evaluate(study, Arm(base_model, BASE, 0), asked, base, None)
+        for arm in arms(study):
+            if arm.base_model == base_model:
+                train = _train(study, arm, base)
+                jobs.append(train)
+                jobs += _evaluate(study, arm, asked, base, train)
+    return jobs
+
+
+def _pretrain(name: str) -> Job | None:
+    config = EMBEDDED.get(name)
+    if config is None:
+        return None
+    folder = f"base/{name}-{_fingerprint(config)}"
+    return Job(folder, RunKind.PRETRAIN, config, label=f"pretrain {name}")
+
+
+def _train(study: Study, arm: Arm, base: Job | None) -> Job:
+    config = training_config(study, arm)
+    inputs = {"base": base.id} if base else {}
+    folder = f"train/{_name(arm.base_model)}/{arm.method}/seed{arm.seed}"
+    return Job(
+        f"{folder}-{_fingerprint(config, *inputs.values())}",
+        RunKind.TRAIN,
+        config,
+        after=tuple(inputs.values()),
+        label=f"tune {_name(arm.base_model)} {arm.method} seed {arm.seed}",
+        inputs=inputs,
+    )
+
+
+def _evaluate(
+    study: Study, arm: Arm, asked: list[Task[Any]], base: Job | None, train: Job | None
+) -> Iterator[Job]:
+    inputs = {"base": base.id} if base else {}
+    if train:
+        inputs["adapter"] = train.id
+    who = f"{_name(arm.base_model)} {arm.method} seed {arm.seed}"
+    for task in asked:
+        config = EvaluationConfig(
+            task=task.name,
+            task_version=task.version,
+            template=task.template,
+            sampling=_sampling(study, task),
+            base_model=arm.base_model,
+            method=arm.method,
+            adapter=train.id if train else None,
+            seed=arm.seed,
+            limit_problems=study.limit_problems,
+        )
+        folder = f"eval/{_name(arm.base_model)}/{arm.method}/seed{arm.seed}/{task.name}"
+        generate = Job(
+            f"{folder}-{_fingerprint(config, *inputs.values())}",
+            RunKind.GENERATE,
+            config,
+            after=tuple(inputs.values()),
+            label=f"generate {who} {task.name}",
+            inputs=inputs,
+        )
+        yield generate
+        judged = digest({"task": task.name, "version": task.version})
+        yield Job(
+            f"{generate.id}/judged-{judged}",
+            RunKind.JUDGE,
+            None,
+            after=(generate.id,),
+            label=f"judge {who} {task.name}",
+            inputs={"samples": generate.id},
+        )
+
+
+def _sampling(study: Study, task: Task[Any]) -> Sampling:
+    return study.sampling.get(task.name, task.sampling)
+
+
+def _fingerprint(config: BaseModel, *after: str) -> str:
+    return digest({"config": identity(config), "after": list(after)})
+
+
+def _name(base_model: str) -> str:
+    """A folder name for a hub id or a path: its last part."""
+    return base_model.rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,90 @@
+"""One job done: the code that runs in a worker process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from astraios import methods, registry, tasks
+from astraios.errors import AstraiosError
+from astraios.evaluation.config import EvaluationConfig
+from astraios.generation import engines
+from astraios.methods import Method
+from astraios.progress import Progress
+from astraios.records import RunKind
+from astraios.runs import is_done
+from astraios.studies.plan import Job
+from astraios.studies.study import BASE
+from astraios.training.config import PretrainingConfig, TrainingConfig
+
+
+def is_finished(job: Job, root: Path) -> bool:
+    """Whether the job's run folder is sealed."""
+    return is_done(root / job.id)
+
+
+def work(
+    job: Job, root: Path, *, sandbox: str, data_dir: Path | None, progress: Progress
+) -> None:
+    """Fill the run folder of `job`; a sealed one is left alone, a started one is completed.
+
+    Raises:
+        AstraiosError: what went wrong, told for a user.
+    """
+    folder = root / job.id
+    if is_done(folder):
+        return
+    if job.kind is RunKind.PRETRAIN:
+        from astraios.training.pretrain import pretrain
+
+        assert isinstance(job.config, PretrainingConfig)
+        pretrain(job.config, folder, progress=progress)
+    elif job.kind is RunKind.TRAIN:
+        from astraios.training.tune import tune
+
+        assert isinstance(job.config, TrainingConfig)
+        base = _model_folder(job, root)
+        tune(
+            job.config, folder, base=base, inputs=job.inputs, data_dir=data_dir, progress=progress
+        )
+    elif job.kind is RunKind.GENERATE:
+        _generate(job, root, folder, data_dir, progress)
+    elif job.kind is RunKind.JUDGE:
+        _judge(job, root, folder, sandbox, data_dir, progress)
+    else:
+        raise AstraiosError(f"job {job.id!r} is of kind {job.kind}, which no worker does")
+
+
+def _model_folder(job: Job, root: Path) -> Path | None:
+    """Where the pretraining run that `job` builds on left its model."""
+    return root / job.inputs["base"] / "model" if "base" in job.inputs else None
+
+
+def _generate(
+    job: Job, root: Path, folder: Path, data_dir: Path | None, progress: Progress
+) -> None:
+    from astraios.evaluation.generate import generate
+    from astraios.training.tune import ADAPTER, load_base
+
+    config = job.config
+    assert isinstance(config, EvaluationConfig)
+    task = tasks.task(config.task)
+    model, tokenizer = load_base(_model_folder(job, root) or config.base_model)
+    method: Method | None = None
+    if config.method not in (None, BASE):
+        method = registry.load(methods, "method", str(config.method))
+        model = method.load(model, root / job.inputs["adapter"] / ADAPTER)
+    engine: Any = registry.load(engines, "engine", config.engine)
+    generate(
+        task,
+        engine(model, tokenizer, method, batch_tokens=config.batch_tokens, device=config.device),
+        config.sampling,
+        folder,
+        config=config,
+        problems=task.problems(data_dir),
+        template=config.template,
+        limit=config.limit_problems,
+        finished=task.finished,
+        inputs=job.inputs,
+        progress=progress,
+    )
