@@ -1,0 +1,97 @@
+"""Parts are found by file name or entry point, and listing imports nothing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from itertools import count
+
+import pytest
+
+from astraios import registry
+from astraios.errors import ConfigError, UnknownNameError
+
+serial = count()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Write files below a folder on the import path; `install.package(...)` makes a package."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(path, text):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        importlib.invalidate_caches()
+
+    return write
+
+
+@pytest.fixture
+def package(install):
+    """A package of two parts, `oak` and `yew`, a shared module and a package as third part."""
+    name = f"fakeparts{next(serial)}"
+    install(f"{name}/__init__.py", "")
+    install(f"{name}/oak.py", "tree = 'an oak'")
+    install(f"{name}/yew.py", "tree = 'a yew'")
+    install(f"{name}/_bark.py", "raise RuntimeError('imported')")
+    install(f"{name}/ash/__init__.py", "tree = 'an ash'")
+    install(f"{name}/notes.txt", "")
+    return importlib.import_module(name)
+
+
+def claim(install, package, project, *points):
+    """Install a project with entry points for `package`."""
+    lines = "\n".join(points)
+    install(f"{project}-1.0.dist-info/METADATA", f"Name: {project}\nVersion: 1.0\n")
+    install(f"{project}-1.0.dist-info/entry_points.txt", f"[{package.__name__}]\n{lines}\n")
+
+
+def test_names_are_the_public_modules_in_order(package):
+    assert registry.names(package) == ("ash", "oak", "yew")
+
+
+def test_listing_imports_nothing(package):
+    registry.names(package)
+    assert not [name for name in sys.modules if name.startswith(f"{package.__name__}.")]
+
+
+def test_load_returns_what_the_module_exports(package):
+    assert registry.load(package, "tree", "oak") == "an oak"
+
+
+def test_load_imports_only_the_part_asked_for(package):
+    registry.load(package, "tree", "oak")
+    assert f"{package.__name__}.yew" not in sys.modules
+
+
+def test_unknown_part_is_refused_with_the_nearest_name(package):
+    with pytest.raises(UnknownNameError, match=r"unknown tree 'oaks'.*Did you mean 'oak'\?"):
+        registry.load(package, "tree", "oaks")
+
+
+@pytest.mark.parametrize("name", ["_bark", "", "oak.py", "../oak", "__init__"])
+def test_what_is_not_a_public_module_is_no_part(package, name):
+    with pytest.raises(UnknownNameError):
+        registry.load(package, "tree", name)
+
+
+def test_part_of_another_project_is_listed_and_loaded(package, install):
+    install("forester.py", "elm = 'an elm'")
+    claim(install, package, "forestry", "elm = forester:elm")
+    assert registry.names(package) == ("ash", "elm", "oak", "yew")
+    assert registry.load(package, "tree", "elm") == "an elm"
+
+
+def test_entry_point_may_not_take_the_name_of_a_part(package, install):
+    claim(install, package, "forestry", "oak = forester:elm")
+    with pytest.raises(ConfigError, match="'oak' is both built in and the entry point 'forester:"):
+        registry.names(package)
+
+
+def test_two_projects_may_not_claim_one_name(package, install):
+    claim(install, package, "forestry", "elm = forester:elm")
+    claim(install, package, "gardening", "elm = gardener:elm")
+    with pytest.raises(ConfigError, match="'elm' is the entry point of two installed projects"):
+        registry.names(package)
