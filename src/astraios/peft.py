@@ -8,13 +8,18 @@ published Astraios checkpoints. After it `get_peft_model`, `PeftModel.from_pretr
     from peft import get_peft_model
 
     model = get_peft_model(base, astraios.peft.BottleneckConfig(placement="adapterh"))
+
+It also makes prompt learning (P-Tuning, prompt tuning) right on left-padded batches of causal
+language models, in `forward` and in `generate`; see `methods/_prompt.py`.
 """
 
 from __future__ import annotations
 
+from astraios.methods._prompt import repair_left_padding
 from astraios.methods._register import register
 
 register()
+repair_left_padding()
 
 from astraios.methods._bottleneck_config import BottleneckConfig  # noqa: E402
 from astraios.methods._bottleneck_layer import BottleneckLayer  # noqa: E402

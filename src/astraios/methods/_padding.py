@@ -16,7 +16,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 
-__all__ = ["insert", "leading", "positions", "takes_positions", "take_out"]
+__all__ = ["insert", "leading", "positions", "take_out", "takes_positions"]
 
 
 def leading(mask_BT: Tensor) -> Tensor:

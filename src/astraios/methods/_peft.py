@@ -1,0 +1,129 @@
+"""A `Method` that is a PEFT config: apply, save, load, merge, and the formula's frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, final
+
+from astraios.errors import MethodError
+from astraios.methods import Method, Shape
+from astraios.methods._architectures import Architecture, architecture
+from astraios.methods._options import resolve
+from astraios.runs import fill_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["PeftMethod"]
+
+Formula = Callable[[Shape, Mapping[str, Any]], int]
+
+
+@final
+@dataclass(frozen=True)
+class PeftMethod(Method):
+    """A method that PEFT carries out."""
+
+    name: str
+    title: str
+    paper: str
+    peft_type: str
+    """PEFT's name of the method, in capitals."""
+    formula: Formula
+    """Trainable parameters from the base's sizes and the settings."""
+    mergeable: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """The paper's recipe: option name -> value; None is left to PEFT or to the architecture."""
+    more_options: tuple[str, ...] = ()
+    """Further fields of the PEFT config that a study may set."""
+    targets: Callable[[Architecture], Mapping[str, Any]] | None = None
+    """Config fields that depend on the architecture, for options left unset."""
+    is_identity: Callable[[Mapping[str, Tensor]], bool] | None = None
+    """Whether saved weights provably change nothing."""
+
+    # --- the contract -------------------------------------------------------------------------
+
+    def apply(self, model: nn.Module, options: Mapping[str, Any] | None = None) -> nn.Module:
+        from astraios.methods._tuned import refuse_tuned, wrap
+
+        settings = resolve(self.name, options, self.defaults, self.more_options)
+        refuse_tuned(model)
+        tuned = wrap(model, self._config(model, settings), f"method {self.name!r}")
+        return cast("nn.Module", tuned)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        from astraios.methods._tuned import as_tuned, save_tuned
+
+        tuned = as_tuned(model, self.name, self.peft_type)
+        with fill_folder(folder) as scratch:
+            save_tuned(tuned, scratch, self.name)
+
+    def load(self, model: nn.Module, folder: Path, *, trainable: bool = False) -> nn.Module:
+        from astraios.methods._tuned import load_tuned, refuse_tuned
+
+        self._register()
+        refuse_tuned(model)
+        tuned = load_tuned(
+            model,
+            folder,
+            method=self.name,
+            peft_type=self.peft_type,
+            trainable=trainable,
+            is_identity=self.is_identity,
+        )
+        return cast("nn.Module", tuned)
+
+    def n_trainable(self, shape: Shape, options: Mapping[str, Any] | None = None) -> int:
+        return self.formula(shape, resolve(self.name, options, self.defaults, self.more_options))
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        from astraios.methods._tuned import as_tuned
+
+        if not self.mergeable:
+            return super().merge(model)
+        tuned = as_tuned(model, self.name, self.peft_type)
+        try:
+            return cast("nn.Module", tuned.merge_and_unload())
+        except (ValueError, NotImplementedError) as error:
+            raise MethodError(f"{self.title} cannot be merged into this base: {error}") from error
+
+    def inputs(self, model: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> dict[str, Any]:
+        from astraios.methods._tuned import inputs
+
+        return inputs(model, ids_BT, mask_BT)
+
+    def decoder(self, model: nn.Module) -> nn.Module:
+        from astraios.methods._tuned import decoder
+
+        return cast("nn.Module", decoder(model))
+
+    # --- the config ---------------------------------------------------------------------------
+
+    def _config(self, model: nn.Module, settings: Mapping[str, Any]) -> Any:
+        """The PEFT config for `model`."""
+        from peft import PeftType
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+        from astraios.methods._linear import linear_names
+
+        self._register()
+        values = {name: value for name, value in settings.items() if value is not None}
+        if self.targets is not None and "target_modules" not in values:
+            model_type = getattr(getattr(model, "config", None), "model_type", None)
+            block = architecture(model_type, f"method {self.name!r}", linear_names(model))
+            values = {**self.targets(block), **values}
+        make = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(self.peft_type)]
+        try:
+            return make(task_type="CAUSAL_LM", **values)
+        except MethodError as error:
+            raise MethodError(f"method {self.name!r}: {error}") from None
+        except (ValueError, TypeError) as error:
+            raise MethodError(f"method {self.name!r}: {error}") from error
+
+    def _register(self) -> None:
+        if self.peft_type == "BOTTLENECK":
+            from astraios.methods._register import register
+
+            register()
