@@ -1,1 +1,58 @@
-"""Placeholder docstring."""
+"""Tables and figures of the report: one file each, found by its name.
+
+Every public module exports a `view`. Frames in, a table or a figure out: a view opens no file,
+trains nothing and takes order, colours and titles of methods from `style.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import pandas as pd
+
+from astraios.analysis.figures import Figure
+from astraios.analysis.frames import Frames
+from astraios.analysis.tables import Table
+
+__all__ = ["NEEDS", "View"]
+
+NEEDS = MappingProxyType(
+    {
+        "pass_rates": "judged generations",
+        "pairs": "two methods judged on one task",
+        "robustness": "a judged task of perturbed prompts",
+        "losses": "trainings with a validation loss",
+        "steps": "training records",
+        "costs": "runs with a cost",
+        "verdicts": "verdicts",
+        "headline_task": "a judged task that is scored by passing tests",
+        "several_models": "base models of more than one size",
+        "several_seeds": "more than one training seed",
+        "several_methods": "more than one method",
+        "several_slices": "a task with more than one slice",
+    }
+)
+"""What a view may need of the frames, in words for the reader of a report that lacks it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One table or figure."""
+
+    title: str
+    place: int
+    """Where it stands in the report; equal places go by name."""
+    needs: tuple[str, ...]
+    """Attributes of `Frames` that must hold something, out of `NEEDS` or of one's own."""
+    render: Callable[[Frames], Table | Figure]
+
+    def lacks(self, frames: Frames) -> tuple[str, ...]:
+        """What is missing to render it, in words; empty if it can be rendered."""
+        return tuple(NEEDS.get(need, need) for need in self.needs if _empty(frames, need))
+
+
+def _empty(frames: Frames, need: str) -> bool:
+    value = getattr(frames, need)
+    return value.empty if isinstance(value, pd.DataFrame) else not value

@@ -1,0 +1,192 @@
+"""The sentence a reader came for: which method won, and is that certain?
+
+The best method of the largest model on the headline task is compared with every other one; the
+p-values are adjusted over all pairs, so that picking the best after the fact claims nothing for
+free. Methods that cannot be told from it are named, and the cheapest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from astraios.analysis import comparison, style
+from astraios.analysis.captions import sandbox
+from astraios.analysis.frames import Frames
+from astraios.analysis.tables import Kind, Range, show_value
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the first screen says."""
+
+    headline: str
+    """One sentence."""
+    details: tuple[str, ...] = ()
+    """What it rests on, and what speaks against it."""
+    best: str | None = None
+    ties: tuple[str, ...] = ()
+    """Methods that cannot be told from the best, cheapest first."""
+
+
+def answer(frames: Frames) -> Answer:
+    """The answer that these frames support, however little that is."""
+    model, task = frames.headline_model, frames.headline_task
+    if model is None or task is None:
+        trained = frames.losses[frames.losses["method"] != style.BASE]
+        done = f"{len(trained)} trainings are" if len(trained) != 1 else "1 training is"
+        return Answer(
+            "No generations have been judged yet, so there is no winner to name.",
+            (f"{done} finished; run the study's command again to go on.",),
+        )
+    return _of_model(frames, model, task)
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """The best method of one model, and who cannot be told from it."""
+
+    best: Mapping[str, Any]
+    """Its row of `pass_rates`."""
+    ties: tuple[str, ...]
+    n_others: int
+    trainable: Mapping[str, float]
+
+    @property
+    def method(self) -> str:
+        return str(self.best["method"])
+
+
+def _of_model(frames: Frames, model: str, task: str) -> Answer:
+    standing = _standing(frames, model, task)
+    if standing is None:
+        return Answer(f"Every verdict on {task} is a fault of the grader: nothing can be said.")
+    top, best = standing.best, standing.method
+    score = (
+        f"{_percent(top['value'])} pass@1 on {task} "
+        f"(95 % interval {_percent(top['low'], '')}–{_percent(top['high'])}, n = {top['n']:,})"
+    )
+    if not standing.n_others:
+        return Answer(f"{style.title(best)} alone was judged: {score}.", _caveats(frames), best)
+    details = [*_cheapest(standing), *_gain(frames, model, task, best)]
+    for other in reversed(frames.models):
+        if other != model:
+            details += _other_model(frames, other, task)
+    return Answer(
+        f"{style.title(best)} scores highest, {score}, {_certainty(standing)}",
+        (*details, *_caveats(frames)),
+        best,
+        standing.ties,
+    )
+
+
+def _standing(frames: Frames, model: str, task: str) -> _Standing | None:
+    rates = frames.pass_rates
+    rates = rates[(rates["model"] == model) & (rates["task"] == task) & rates["value"].notna()]
+    if not len(rates):
+        return None
+    # Of equal scores the one first in display order leads, so that the sentence is stable.
+    places = {method: place for place, method in enumerate(frames.methods)}
+    ranked = sorted(
+        rates.to_dict("records"), key=lambda row: (-row["value"], places.get(row["method"], 0))
+    )
+    best = str(ranked[0]["method"])
+    others = [str(row["method"]) for row in ranked[1:]]
+    trainable = _trainable(frames, model)
+    ties = [method for method in others if not _apart(frames, model, task, best, method)]
+    ties.sort(key=lambda method: trainable.get(method, float("inf")))
+    return _Standing(ranked[0], tuple(ties), len(others), trainable)
+
+
+def _apart(frames: Frames, model: str, task: str, a: str, b: str) -> bool:
+    row = comparison.difference(frames.pairs, model, task, a, b)
+    return row is not None and bool(row["p_holm"] < comparison.LEVEL)
+
+
+def _certainty(standing: _Standing) -> str:
+    n, ties = standing.n_others, standing.ties
+    if not ties:
+        behind = "the only other is" if n == 1 else f"each of the {n} others is"
+        return f"and that is certain: {behind} behind at the 5 % level."
+    if len(ties) == n:
+        return "but nothing is certain: none of the others can be told apart from it."
+    named = _listed([style.title(method) for method in ties])
+    return f"but that is not certain: {named} cannot be told apart from it."
+
+
+def _cheapest(standing: _Standing) -> list[str]:
+    best, costs = standing.method, standing.trainable
+    if not standing.ties or best not in costs:
+        return []
+    if style.BASE in standing.ties:
+        return ["The untuned base is among them: no gain from tuning is shown here."]
+    known = [method for method in (best, *standing.ties) if method in costs]
+    cheapest = min(known, key=lambda method: costs[method])
+    trained = show_value(costs[cheapest], Kind.COUNT)
+    if cheapest == best:
+        name = style.title(best)
+        return [f"Of these, {name} is also the cheapest: it trains {trained} parameters."]
+    share = f", {_share(costs[cheapest] / costs[best])} of what {style.title(best)} trains"
+    return [
+        f"The cheapest of these is {style.title(cheapest)}: it trains {trained} parameters"
+        f"{share if costs[best] else ''}."
+    ]
+
+
+def _share(fraction: float) -> str:
+    return f"{show_value(fraction, Kind.SHARE)} %"
+
+
+def _gain(frames: Frames, model: str, task: str, best: str) -> list[str]:
+    if best == style.BASE:
+        return ["No tuned method is ahead of the untuned base."]
+    found = Range.of(comparison.difference(frames.pairs, model, task, best, style.BASE))
+    if found is None:
+        return []
+    ends = (found.value, found.low, found.high)
+    points, low, high = (show_value(end, Kind.DIFFERENCE) for end in ends)
+    return [f"Over the untuned base it gains {points} points (95 % interval {low} to {high})."]
+
+
+def _other_model(frames: Frames, model: str, task: str) -> list[str]:
+    standing = _standing(frames, model, task)
+    if standing is None:
+        return []
+    ties = _listed([style.title(method) for method in standing.ties])
+    tail = f"not told apart from {ties}" if ties else "ahead of all others"
+    value = _percent(standing.best["value"])
+    return [f"On {model}: {style.title(standing.method)} with {value}, {tail}."]
+
+
+def _caveats(frames: Frames) -> tuple[str, ...]:
+    rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
+    n_seeds = int(rates["n_seeds"].max())
+    seeds = (
+        f"Scores are averaged over {n_seeds} training seeds per problem"
+        if n_seeds > 1
+        else "One training seed: how much the ranking depends on the seed is not measured"
+    )
+    n_pairs = frames.pairs[frames.pairs["task"] == frames.headline_task]["n_pairs"]
+    pairs = f" over {int(n_pairs.max())} pairs" if len(n_pairs) else ""
+    return (
+        f"Told apart by a paired bootstrap over problems, Holm-adjusted{pairs}. {seeds}. "
+        f"Sandbox: {sandbox(frames)}.",
+    )
+
+
+def _trainable(frames: Frames, model: str) -> dict[str, float]:
+    """Method -> trainable parameters; the base trains none."""
+    own = frames.costs[(frames.costs["model"] == model) & (frames.costs["kind"] == "train")]
+    found = own.groupby("method")["trainable_parameters"].mean()
+    return {style.BASE: 0.0, **{str(method): float(n) for method, n in found.items()}}
+
+
+def _percent(fraction: float, sign: str = " %") -> str:
+    return f"{100 * fraction:.1f}{sign}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= 1:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

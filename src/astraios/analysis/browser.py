@@ -1,0 +1,199 @@
+"""What the problem browser of the report shows: prompts, completions and verdicts of single problems.
+
+The page must stay small enough to open and to send, so problems are taken evenly from each task
+until their completions fill a budget, and long texts are cut; both are said on the page. Equal
+texts are stored once. Everything here is untrusted text: the page shows it as text and nothing
+else (see `report.script_json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from astraios.analysis import style
+from astraios.analysis.columns import read_columns
+from astraios.analysis.frames import Evaluation, Frames
+from astraios.records import ProblemCard, Prompt, Sample, Verdict
+
+BUDGET_BYTES = 3_000_000
+"""Roughly what the completions on the page may take."""
+LONGEST = 6_000
+"""Characters of one text that are kept."""
+MOST_SAMPLES = 3
+"""Completions of one problem and arm that are kept."""
+
+
+@dataclass(frozen=True)
+class Browser:
+    """The data of the browser, and what was left out of it."""
+
+    data: Mapping[str, Any]
+    """Plain JSON; see `report.js` for its reader."""
+    n_problems: int
+    n_left_out: int
+    note: str
+
+
+def browser(frames: Frames, budget: int = BUDGET_BYTES) -> Browser | None:
+    """Collect the problems; None if nothing was judged."""
+    arms = _arms(frames)
+    if not arms:
+        return None
+    texts = _Texts()
+    problems: list[dict[str, Any]] = []
+    n_left_out = 0
+    names = list(dict.fromkeys((arm.model, arm.method) for arm in arms))
+    names.sort(key=lambda arm: (-frames.models.index(arm[0]), frames.methods.index(arm[1])))
+    share = min(1.0, budget / max(1, sum(map(_weight, arms))))
+    for number, task in enumerate(frames.tasks):
+        own = {(arm.model, arm.method): arm for arm in arms if arm.task == task}
+        chosen, n_all = _choose(own.values(), share)
+        n_left_out += n_all - len(chosen)
+        problems += _problems(number, own, names, chosen, texts)
+    several = len({model for model, _ in names}) > 1
+    data = {
+        "tasks": list(frames.tasks),
+        "arms": [
+            {
+                "title": f"{style.title(method)}, {model}" if several else style.title(method),
+                "look": frames.methods.index(method),
+            }
+            for model, method in names
+        ],
+        "texts": texts.all,
+        "problems": problems,
+    }
+    return Browser(data, len(problems), n_left_out, _note(frames, len(problems), n_left_out))
+
+
+def _note(frames: Frames, n_shown: int, n_left_out: int) -> str:
+    parts = [f"{n_shown:,} problems"]
+    if n_left_out:
+        parts.append(
+            f"taken evenly from {n_shown + n_left_out:,}; the others are left out to keep the page "
+            "small and lie in the run folders"
+        )
+    if frames.several_seeds:
+        parts.append("the lowest seed of every method")
+    most = int(frames.problems[["n", "n_faults"]].sum(axis=1).max())
+    if most > MOST_SAMPLES * max(1, frames.problems["seed"].nunique()):
+        parts.append(f"the first {MOST_SAMPLES} samples of a problem")
+    return f"{'; '.join(parts)}. Texts longer than {LONGEST:,} characters are cut."
+
+
+def _arms(frames: Frames) -> list[Evaluation]:
+    """The lowest seed of every model, method and task."""
+    lowest: dict[tuple[str, str, str], Evaluation] = {}
+    for evaluation in frames.evaluations:
+        key = (evaluation.model, evaluation.method, evaluation.task)
+        if key not in lowest or evaluation.seed < lowest[key].seed:
+            lowest[key] = evaluation
+    return list(lowest.values())
+
+
+def _weight(arm: Evaluation) -> int:
+    """Bytes on disk of an arm's completions: near enough what they take on the page."""
+    if arm.generate is None:
+        return 0
+    return sum(path.stat().st_size for path in arm.generate.folder.glob("samples*.jsonl"))
+
+
+def _choose(arms: Iterable[Evaluation], share: float) -> tuple[list[str], int]:
+    ids: dict[str, None] = {}
+    for arm in arms:
+        found = read_columns(arm.judge, "verdicts", Verdict, ("problem_id",))["problem_id"]
+        ids |= dict.fromkeys(found)
+    every = list(ids)
+    n_kept = max(1, int(len(every) * share)) if every else 0
+    return [every[place * len(every) // n_kept] for place in range(n_kept)], len(every)
+
+
+def _problems(
+    task: int,
+    arms: Mapping[tuple[str, str], Evaluation],
+    names: list[tuple[str, str]],
+    chosen: list[str],
+    texts: _Texts,
+) -> list[dict[str, Any]]:
+    wanted = set(chosen)
+    cards: dict[str, dict[str, Any]] = {}
+    prompts: dict[str, str] = {}
+    cells = {}
+    for name, arm in arms.items():
+        cells[name] = _cells(arm, wanted, texts)
+        if not cards:
+            cards = _cards(arm)
+        if not prompts:
+            prompts = _prompts(arm, wanted)
+    found = []
+    for problem in chosen:
+        card = cards.get(problem, {})
+        found.append(
+            {
+                "task": task,
+                "id": problem,
+                "title": card.get("title") or "",
+                "slice": card.get("slice") or "",
+                "prompt": texts.number(prompts.get(problem, "")),
+                "reference": texts.number(card.get("reference") or ""),
+                "tests": texts.number(card.get("tests") or ""),
+                "cells": [cells.get(name, {}).get(problem) for name in names],
+            }
+        )
+    return found
+
+
+def _cells(arm: Evaluation, wanted: set[str], texts: _Texts) -> dict[str, list[Any]]:
+    """Problem -> `[outcome, message, completion, finish]` per sample, texts by number."""
+    said: dict[tuple[str, int], tuple[str, str]] = {}
+    if arm.generate is not None:
+        fields = ("problem_id", "index", "turn", "completion", "finish")
+        columns = read_columns(arm.generate, "samples", Sample, fields)
+        rows = sorted(zip(*columns.values(), strict=True), key=lambda row: row[2])
+        for problem, index, _, completion, finish in rows:  # the last turn is what was judged
+            if problem in wanted:
+                said[problem, index] = completion, finish
+    cells: dict[str, list[Any]] = {}
+    fields = ("problem_id", "index", "outcome", "detail")
+    columns = read_columns(arm.judge, "verdicts", Verdict, fields)
+    for problem, index, outcome, detail in zip(*columns.values(), strict=True):
+        own = cells.setdefault(problem, []) if problem in wanted else None
+        if own is None or len(own) >= MOST_SAMPLES:
+            continue
+        completion, finish = said.get((problem, index), ("", ""))
+        own.append([outcome, texts.number(detail), texts.number(completion), finish])
+    return cells
+
+
+def _cards(arm: Evaluation) -> dict[str, dict[str, Any]]:
+    fields = ("id", "title", "slice", "reference", "tests")
+    columns = read_columns(arm.judge, "problems", ProblemCard, fields)
+    rows = (dict(zip(fields, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return {row["id"]: row for row in rows}
+
+
+def _prompts(arm: Evaluation, wanted: set[str]) -> dict[str, str]:
+    if arm.generate is None:
+        return {}
+    columns = read_columns(arm.generate, "prompts", Prompt, ("problem_id", "turn", "text"))
+    rows = zip(*columns.values(), strict=True)
+    return {problem: text for problem, turn, text in rows if turn == 0 and problem in wanted}
+
+
+class _Texts:
+    """Every distinct text once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        """The number of `text` in `all`; long texts are cut first."""
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]}\n[... {len(text) - LONGEST:,} characters more]"
+        return self._numbers.setdefault(text, len(self._numbers))
+
+    @property
+    def all(self) -> list[str]:
+        return list(self._numbers)

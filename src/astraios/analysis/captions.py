@@ -1,0 +1,52 @@
+"""The parts of a caption that every table and figure owes its reader: n, interval, faults, sandbox."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from astraios.analysis.frames import Frames
+
+WEAK_TO_STRONG = ("none", "process", "namespaces", "bubblewrap", "container", "vm")
+"""Sandbox levels known to this module; an unknown one is named, but not ranked."""
+
+
+def basis(frames: Frames, rates: pd.DataFrame) -> str:
+    """`n = 200 problems; 95 % bootstrap intervals ...; 0 faults; sandbox: ...`.
+
+    `rates` has the columns `n`, `n_faults` and, for intervals over seeds, `n_seeds`.
+    """
+    parts = [f"n = {_range(rates['n'])} problems"]
+    if "n_seeds" in rates and len(rates) and int(rates["n_seeds"].max()) > 1:
+        parts[0] += f", averaged over {_range(rates['n_seeds'])} training seeds"
+    parts.append("95 % bootstrap intervals over problems (10,000 resamples)")
+    n_faults = int(rates["n_faults"].sum()) if len(rates) else 0
+    parts.append(f"{n_faults} fault{'' if n_faults == 1 else 's'} of the grader left out")
+    parts.append(f"sandbox: {sandbox(frames)}")
+    flat = rates[rates["value"].isin([0.0, 1.0])] if len(rates) else rates
+    if len(flat):
+        n = int(flat["n"].min())
+        parts.append(
+            "where all problems agree the bootstrap cannot vary: read [0, 0] as 'below about "
+            f"{300 / n:.2g} %' (three in n)"
+        )
+    return "; ".join(parts) + "."
+
+
+def sandbox(frames: Frames) -> str:
+    """The weakest sandbox level that any judging used; all of them, if they cannot be ranked."""
+    judged = frames.runs[frames.runs["kind"] == "judge"]
+    levels = sorted({level for level in judged["sandbox"] if level})
+    if not levels:
+        return "not recorded"
+    if len(levels) == 1:
+        return levels[0]
+    if all(level in WEAK_TO_STRONG for level in levels):
+        return f"{min(levels, key=WEAK_TO_STRONG.index)} (the weakest of {', '.join(levels)})"
+    return f"{', '.join(levels)} (several; judge by the weakest)"
+
+
+def _range(values: pd.Series) -> str:
+    if not len(values):
+        return "0"
+    low, high = int(values.min()), int(values.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

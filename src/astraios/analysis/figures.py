@@ -1,0 +1,171 @@
+"""A figure: a function that draws it, the data it shows, and how it becomes SVG.
+
+Drawn with matplotlib into SVG whose text stays text. The file version is complete by itself. The
+version inside the report takes colours and fonts from the page, so that it follows the dark and
+the light theme, and has no ids in common with other figures.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from types import MappingProxyType
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+
+from astraios.analysis.style import BAD, GOOD, GRID, INK, MUTED, PAPER, Look
+
+SETTINGS = MappingProxyType(
+    {
+        "svg.fonttype": "none",
+        "text.parse_math": False,  # a name may hold a dollar sign
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 9.5,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": MUTED,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.unicode_minus": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.7,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": MUTED,
+        "ytick.labelcolor": MUTED,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+    }
+)
+
+THEME = MappingProxyType(
+    {INK: "ink", MUTED: "muted", GRID: "rule", PAPER: "paper", BAD: "bad", GOOD: "good"}
+)
+"""Colours that a page replaces by its own variables."""
+
+Tips = Mapping[str, str]
+"""Group id of a mark -> what it says when pointed at, and to a screen reader."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is drawn, and the numbers behind it."""
+
+    draw: Callable[[Canvas], Tips]
+    """Draws on an empty canvas; marks whose `gid` it returns get that text as their tooltip."""
+    data: pd.DataFrame
+    caption: str
+    summary: str
+    """What the figure shows, in a sentence, for those who cannot see it."""
+    width: float = 7.4
+    """Inches."""
+    height: float = 4.2
+    """Inches."""
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as a complete SVG document; equal data give equal bytes."""
+    out = io.StringIO()
+    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
+        canvas = Canvas(figsize=(figure.width, figure.height), layout="constrained")
+        FigureCanvasSVG(canvas)
+        tips = figure.draw(canvas)
+        canvas.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    for gid, tip in tips.items():
+        text = text.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(tip)}</title>', 1)
+    return text
+
+
+def inline(document: str, figure: Figure, name: str, looks: Mapping[str, Look]) -> str:
+    """An SVG document as an element of a page: themed, without ids or names of its own."""
+    body = document[document.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", body)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
+    body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
+    for number, look in enumerate(looks.values()):
+        body = body.replace(look.colour, f"var(--m{number}, {look.colour})")
+    for colour, variable in THEME.items():
+        body = body.replace(colour, f"var(--{variable}, {colour})")
+    body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", body)
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', body)
+    width = float(size.group(1)) if size else 72 * figure.width
+    opening = (
+        f'<svg role="img" aria-label="{escape(figure.summary)}" '
+        f'style="max-width: {1.34 * width:.0f}px" '
+    )
+    body = re.sub(r'(<svg[^>]*?)\s(width|height)="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?)\s(width|height)="[^"]*"', r"\1", body, count=1)
+    return body.replace("<svg ", opening, 1)
+
+
+def spread_labels(
+    axes: Axes, labels: list[tuple[float, float, str, str]], *, gap: float = 1.25
+) -> None:
+    """Write a label beside each point so that no two overlap.
+
+    Labels go to the right of their points and are pushed apart up and down; one that had to move
+    far is tied to its point by a thin line.
+
+    Args:
+        axes: where the points are; its limits and scales are final.
+        labels: `(x, y, text, colour)` in data coordinates.
+        gap: distance of two labels, in heights of a line of text.
+    """
+    canvas = axes.figure
+    line = gap * mpl.rcParams["font.size"] * canvas.dpi / 72
+    points = [axes.transData.transform((x, y)) for x, y, _, _ in labels]
+    right = axes.transAxes.transform((1, 1))[0]
+    placed: list[tuple[float, float, float]] = []  # left, right, y of labels that are set
+    for place in sorted(range(len(labels)), key=lambda i: -points[i][1]):
+        x, y, text, colour = labels[place]
+        at_x, at_y = points[place]
+        width = 0.62 * mpl.rcParams["font.size"] * canvas.dpi / 72 * len(text)
+        leftward = at_x + 9 + width > right + 40
+        start = at_x - 9 - width if leftward else at_x + 9
+        offsets = sorted((step * line * 0.5 for step in range(-12, 13)), key=abs)
+        shift = next(
+            (
+                offset
+                for offset in offsets
+                if all(
+                    abs(at_y + offset - other) >= line or start > end or start + width < begin
+                    for begin, end, other in placed
+                )
+            ),
+            0.0,
+        )
+        placed.append((start, start + width, at_y + shift))
+        note = axes.annotate(
+            text,
+            (x, y),
+            xytext=((-8 if leftward else 8), shift * 72 / canvas.dpi),
+            textcoords="offset points",
+            ha="right" if leftward else "left",
+            va="center",
+            color=colour,
+            fontweight="bold",
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.75},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkB": 4}
+            if abs(shift) > line
+            else None,
+        )
+        note.set_in_layout(False)  # positions above would no longer hold

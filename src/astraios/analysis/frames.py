@@ -1,0 +1,463 @@
+"""Sealed runs as data frames: what every table and figure is computed from.
+
+    runs       one row a sealed run: kind, model, method, seed, task, folder, sandbox, ...
+    steps      training and pretraining, one row a record
+    costs      one row a run that has a cost
+    scores     one row a score, as the task computed it
+    verdicts   one row a verdict, without its message
+    problems   one row an arm, task and problem: samples counted, passed, faults
+
+and, computed from `problems` when first asked for (see `comparison.py`):
+
+    pass_rates   one row an arm and task, with interval and seed spread
+    pairs        one row a pair of methods, model and task: difference, interval, Holm p-value
+    robustness   one row a model, method and transformation: clean, perturbed, drop
+
+An *arm* is a base model, a method and a seed. What the study file promises and no sealed run holds
+stays a hole: it is listed in `notes` and printed as a dash, never filled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from astraios.analysis import comparison, style
+from astraios.analysis.columns import Coded, read_columns
+from astraios.errors import DataError, MissingDataError
+from astraios.records import Cost, Outcome, RunKind, Score, Step, Verdict
+from astraios.runs import Run, find_runs, read_json
+
+KEYS = ("model", "method", "seed", "task")
+VERDICT_TEXT = ("problem_id", "group", "slice", "outcome")
+VERDICT_NUMBERS = ("index", "wall_s", "cpu_s", "peak_mib")
+SECURITY = frozenset({Outcome.VULNERABLE, Outcome.SAFE})
+"""Tasks with these outcomes are not scored by the share of samples that pass."""
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What the study file promises; empty where there is none."""
+
+    name: str = ""
+    models: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One arm on one task: the run that judged it and, if it is there, the one that generated."""
+
+    model: str
+    method: str
+    seed: int
+    task: str
+    judge: Run
+    generate: Run | None
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Everything a view may look at; views change nothing in it."""
+
+    root: Path
+    study: StudyFile
+    runs: pd.DataFrame
+    steps: pd.DataFrame
+    costs: pd.DataFrame
+    scores: pd.DataFrame
+    verdicts: pd.DataFrame
+    problems: pd.DataFrame
+    evaluations: tuple[Evaluation, ...]
+    sealed: tuple[Run, ...]
+    notes: tuple[str, ...]
+    """What is missing or was left out, in whole sentences."""
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """Base model -> its parameters, where a cost says so."""
+        return _sizes(self.costs)
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """Base models, small to large; those of unknown size first, by name."""
+        seen = {*self.study.models, *self.runs["model"]} - {""}
+        return tuple(sorted(seen, key=lambda model: (self.sizes.get(model, 0), model)))
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Methods in display order; the untuned base first."""
+        return style.order({*self.study.methods, *self.runs["method"]} - {""})
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """Judged tasks, in the study file's order, then by name."""
+        places = {task: place for place, task in enumerate(self.study.tasks)}
+        seen = set(self.problems["task"].unique())
+        return tuple(sorted(seen, key=lambda task: (places.get(task, len(places)), task)))
+
+    @cached_property
+    def robust_tasks(self) -> tuple[str, ...]:
+        """Tasks made of variants of other problems (ReCode and its like)."""
+        variants = self.problems[self.problems["group"] != self.problems["problem_id"]]
+        return tuple(task for task in self.tasks if task in set(variants["task"].unique()))
+
+    @cached_property
+    def pass_tasks(self) -> tuple[str, ...]:
+        """Tasks that are scored by the share of samples that pass, variants apart."""
+        outcomes = self.verdicts[["task", "outcome"]].drop_duplicates()
+        secure = set(outcomes[outcomes["outcome"].isin(list(SECURITY))]["task"])
+        return tuple(t for t in self.tasks if t not in secure and t not in self.robust_tasks)
+
+    @cached_property
+    def headline_task(self) -> str | None:
+        """The task the answer is about: the first that asks for synthesis, else the first."""
+        synthesis = (task for task in self.pass_tasks if "synthesize" in task)
+        return next(synthesis, next(iter(self.pass_tasks), None))
+
+    @cached_property
+    def headline_model(self) -> str | None:
+        """The model the answer is about: the largest that was judged on the headline task."""
+        judged = self.problems[self.problems["task"] == self.headline_task]
+        seen = set(judged["model"].unique())
+        return next((model for model in reversed(self.models) if model in seen), None)
+
+    @cached_property
+    def several_models(self) -> bool:
+        """Whether more than one base model was judged."""
+        return self.problems["model"].nunique() > 1
+
+    @cached_property
+    def several_seeds(self) -> bool:
+        """Whether some method was judged with more than one seed."""
+        seeds = self.problems.groupby(["model", "method", "task"], observed=True)["seed"]
+        return bool(len(self.problems)) and int(seeds.nunique().max()) > 1
+
+    @cached_property
+    def several_slices(self) -> bool:
+        """Whether some pass@1 task has parts that are worth telling apart."""
+        slices = self._plain_problems.groupby("task", observed=True)["slice"].nunique()
+        return bool(len(slices)) and int(slices.max()) > 1
+
+    @cached_property
+    def several_methods(self) -> bool:
+        """Whether there is anything to compare on the headline task."""
+        judged = self.problems[self.problems["task"] == self.headline_task]
+        return judged["method"].nunique() > 1
+
+    @cached_property
+    def pass_rates(self) -> pd.DataFrame:
+        """pass@1 by model, method and task; see `comparison.pass_rates`."""
+        return comparison.pass_rates(self._plain_problems)
+
+    @cached_property
+    def slice_rates(self) -> pd.DataFrame:
+        """pass@1 by model, method, task and slice."""
+        return comparison.pass_rates(self._plain_problems, by=("slice",))
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """Paired differences between methods; see `comparison.pairs`."""
+        return comparison.pairs(self._plain_problems)
+
+    @cached_property
+    def robustness(self) -> pd.DataFrame:
+        """Perturbed against clean prompts; see `comparison.robustness`."""
+        parts = [
+            comparison.robustness(self.problems, task, self._nominal_task(task))
+            for task in self.robust_tasks
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """First and last validation loss of every arm; see `comparison.losses`."""
+        return comparison.losses(self.steps)
+
+    def _nominal_task(self, robust: str) -> str:
+        """Where the unperturbed problems of a robust task are: in itself or in a plain task."""
+        of_task = {task: own for task, own in self.problems.groupby("task", sort=False)}
+        groups = set(of_task[robust]["group"])
+
+        def fit(task: str) -> tuple[int, bool, bool]:
+            shared = len(groups & set(of_task[task]["problem_id"]))
+            return shared, task == robust, task == self.headline_task
+
+        return max((robust, *self.pass_tasks), key=fit)
+
+    @property
+    def _plain_problems(self) -> pd.DataFrame:
+        return self.problems[self.problems["task"].isin(self.pass_tasks)]
+
+
+def read_frames(root: Path) -> Frames:
+    """Read all sealed runs in `root` and below.
+
+    Raises:
+        MissingDataError: if `root` is no folder, or holds neither runs nor a study file.
+        DataError: if a record is not what it should be; names the file and the line.
+    """
+    study = _study_file(root)
+    found = find_runs(root, unfinished=True)
+    if not found and not (root / "study.yaml").exists():
+        raise MissingDataError(
+            f"{str(root)!r} holds no runs: no {'manifest.json'!r} in it or below; give the folder "
+            "of a study or of one run, or make one with `astraios demo`"
+        )
+    sealed = tuple(run for run in found if run.done)
+    notes = []
+    if len(sealed) < len(found):
+        names = ", ".join(_where(root, run) for run in found if not run.done)
+        notes.append(
+            f"{len(found) - len(sealed)} of {len(found)} runs are not finished and are left out: "
+            f"{_clip(names)}."
+        )
+    evaluations = _evaluations(sealed, notes)
+    arms = [_arm(run) for run in sealed]
+    verdicts = _verdicts(evaluations)
+    frames = Frames(
+        root=root,
+        study=study,
+        runs=_runs(root, sealed, arms),
+        steps=_steps(sealed, arms, evaluations),
+        costs=_costs(sealed, arms),
+        scores=_scores(evaluations),
+        verdicts=verdicts,
+        problems=comparison.problems(verdicts),
+        evaluations=evaluations,
+        sealed=sealed,
+        notes=(),
+    )
+    notes += _holes(frames)
+    object.__setattr__(frames, "notes", tuple(notes))
+    return frames
+
+
+# --- what a run is about ----------------------------------------------------------------------
+
+
+def _short(name: str) -> str:
+    """The last part of a model's name: `bigcode/starcoderbase-1b` -> `starcoderbase-1b`."""
+    return PurePosixPath(name.rstrip("/")).name or name
+
+
+def _arm(run: Run) -> dict[str, Any]:
+    config = run.manifest.config
+    model = config.get("base_model") or config.get("model") or config.get("name")
+    if not isinstance(model, str):  # a pretraining config may spell its model out
+        inner = model.get("name") if isinstance(model, Mapping) else None
+        model = inner if isinstance(inner, str) else run.folder.name.rpartition("-")[0]
+    seed = config.get("seed", 0)
+    return {
+        "model": _short(model),
+        "method": str(config.get("method") or ""),
+        "seed": seed if isinstance(seed, int) else 0,
+        "task": str(config.get("task") or ""),
+    }
+
+
+def _evaluations(sealed: tuple[Run, ...], notes: list[str]) -> tuple[Evaluation, ...]:
+    by_folder = {run.folder: run for run in sealed if run.manifest.kind == RunKind.GENERATE}
+    latest: dict[tuple[Any, ...], Evaluation] = {}
+    n_older = 0
+    for run in sealed:
+        if run.manifest.kind != RunKind.JUDGE:
+            continue
+        generate = by_folder.get(run.folder.parent)
+        arm = _arm(run) | ({k: v for k, v in _arm(generate).items() if v} if generate else {})
+        arm["method"] = arm["method"] or "imported"
+        found = Evaluation(**arm, judge=run, generate=generate)
+        key = tuple(arm.values())
+        n_older += key in latest
+        if key not in latest or _age(latest[key]) <= _age(found):
+            latest[key] = found
+    if n_older:
+        notes.append(
+            f"{n_older} older judgings of an arm and task that was judged again are left out; "
+            "the latest counts."
+        )
+    return tuple(latest.values())
+
+
+def _age(evaluation: Evaluation) -> tuple[str, str]:
+    manifest = evaluation.judge.manifest
+    return manifest.finished or manifest.started, manifest.fingerprint
+
+
+# --- frames -----------------------------------------------------------------------------------
+
+
+def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    """A frame that has its columns even without rows."""
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def _runs(root: Path, sealed: tuple[Run, ...], arms: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = [
+        {
+            "kind": str(run.manifest.kind),
+            **arm,
+            "folder": _where(root, run),
+            "run_id": run.manifest.run_id,
+            "fingerprint": run.manifest.fingerprint,
+            "sandbox": run.manifest.environment.get("sandbox", ""),
+            "started": run.manifest.started,
+            "finished": run.manifest.finished,
+        }
+        for run, arm in zip(sealed, arms, strict=True)
+    ]
+    columns = ("folder", "run_id", "fingerprint", "sandbox", "started", "finished")
+    return _frame(rows, ("kind", *KEYS, *columns))
+
+
+def _steps(
+    sealed: tuple[Run, ...], arms: list[dict[str, Any]], evaluations: tuple[Evaluation, ...]
+) -> pd.DataFrame:
+    """Of several trainings of one arm, the one that was evaluated counts, else the latest."""
+    used = {i for e in evaluations if e.generate for i in e.generate.manifest.inputs.values()}
+    chosen: dict[tuple[Any, ...], Run] = {}
+    for run, arm in zip(sealed, arms, strict=True):
+        kind = run.manifest.kind
+        if kind not in (RunKind.TRAIN, RunKind.PRETRAIN):
+            continue
+        key = (str(kind), arm["model"], arm["method"], arm["seed"])
+        if key not in chosen or _rank(run, used) >= _rank(chosen[key], used):
+            chosen[key] = run
+    rows = []
+    for (kind, model, method, seed), run in chosen.items():
+        arm = {"kind": kind, "model": model, "method": method, "seed": seed}
+        rows += [{**arm, **step.model_dump()} for step in run.read("metrics", Step)]
+    return _frame(rows, ("kind", *KEYS[:3], *Step.model_fields))
+
+
+def _rank(run: Run, used: set[str]) -> tuple[bool, str]:
+    return run.manifest.run_id in used, run.manifest.finished or ""
+
+
+def _costs(sealed: tuple[Run, ...], arms: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = []
+    for run, arm in zip(sealed, arms, strict=True):
+        path = run.folder / "cost.json"
+        if path.exists():
+            cost = read_json(path, Cost).model_dump()
+            rows.append({"kind": str(run.manifest.kind), **arm, **cost})
+    return _frame(rows, ("kind", *KEYS, *Cost.model_fields))
+
+
+def _scores(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
+    rows = []
+    for evaluation in evaluations:
+        path = evaluation.judge.folder / "scores.json"
+        if not path.exists():
+            continue
+        try:
+            scores = [Score.model_validate(value) for value in json.loads(path.read_bytes())]
+        except (ValueError, TypeError):
+            raise DataError(
+                f"{path}: not a list of scores; remove {str(path.parent)!r} and judge again"
+            ) from None
+        keys = {key: getattr(evaluation, key) for key in KEYS}
+        rows += [{**score.model_dump(), **keys} for score in scores]
+    names = tuple(name for name in Score.model_fields if name not in KEYS)
+    return _frame(rows, (*KEYS, *names))
+
+
+def _verdicts(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
+    text = {name: Coded() for name in ("model", "method", "task", *VERDICT_TEXT)}
+    numbers: dict[str, list[Any]] = {name: [] for name in ("seed", *VERDICT_NUMBERS)}
+    for evaluation in evaluations:
+        wanted = (*VERDICT_TEXT, *VERDICT_NUMBERS)
+        columns = read_columns(evaluation.judge, "verdicts", Verdict, wanted)
+        n = len(columns["problem_id"])
+        for name in ("model", "method", "task"):
+            text[name].repeat(getattr(evaluation, name), n)
+        for name in VERDICT_TEXT:
+            text[name].extend(columns[name])
+        numbers["seed"].append(pd.Series(evaluation.seed, index=range(n), dtype="int32"))
+        for name in VERDICT_NUMBERS:
+            kind = "int32" if name == "index" else "float32"
+            numbers[name].append(pd.Series(columns[name], dtype=kind))
+    joined = {
+        name: pd.concat(parts, ignore_index=True) if parts else pd.Series(dtype="float32")
+        for name, parts in numbers.items()
+    }
+    return pd.DataFrame({**{name: coded.column() for name, coded in text.items()}, **joined})
+
+
+def _sizes(costs: pd.DataFrame) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    known = costs[costs["total_parameters"] > 0]
+    for model, rows in known.groupby("model"):
+        whole = rows[(rows["kind"] == RunKind.PRETRAIN) | (rows["method"] == style.FULL)]
+        added = rows[(rows["kind"] == RunKind.TRAIN) & (rows["method"] != style.FULL)]
+        if len(whole):
+            sizes[str(model)] = int(whole["total_parameters"].iloc[0])
+        elif len(added):  # totals include what the method added
+            sizes[str(model)] = int(
+                (added["total_parameters"] - added["trainable_parameters"]).min()
+            )
+    return sizes
+
+
+# --- what is promised, what is missing --------------------------------------------------------
+
+
+def _study_file(root: Path) -> StudyFile:
+    path = root / "study.yaml"
+    if not path.is_file():
+        return StudyFile()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise DataError(f"{path}: malformed YAML; restore it, or run the study again") from None
+    if not isinstance(values, dict):
+        return StudyFile()
+    return StudyFile(
+        name=str(values.get("name") or ""),
+        models=tuple(_short(name) for name in _names(values.get("base_models"))),
+        methods=_names(values.get("methods")),
+        tasks=_names(values.get("tasks")),
+    )
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    if isinstance(values, Mapping):
+        return tuple(str(name) for name in values)
+    if not isinstance(values, list):
+        return ()
+    named = (value.get("name") if isinstance(value, Mapping) else value for value in values)
+    return tuple(str(name) for name in named if name)
+
+
+def _holes(frames: Frames) -> list[str]:
+    judged = set(
+        frames.problems[["model", "method", "task"]].drop_duplicates().itertuples(index=False)
+    )
+    judged = {tuple(map(str, cell)) for cell in judged}
+    missing = [
+        f"{style.title(method)} on {task} ({model})"
+        for model in frames.study.models
+        for method in frames.study.methods
+        for task in frames.study.tasks
+        if (model, method, task) not in judged
+    ]
+    if not missing:
+        return []
+    n_cells = len(frames.study.models) * len(frames.study.methods) * len(frames.study.tasks)
+    return [f"{len(missing)} of {n_cells} cells have no result yet: {_clip(', '.join(missing))}."]
+
+
+def _where(root: Path, run: Run) -> str:
+    return run.folder.relative_to(root).as_posix()
+
+
+def _clip(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[: limit - 4].rsplit(",", 1)[0] + ", ..."

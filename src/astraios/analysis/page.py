@@ -1,0 +1,110 @@
+"""Tables as the page shows them: printed cells with what sorting and the small bars need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.markers import MarkerStyle
+
+from astraios.analysis import style
+from astraios.analysis.style import Look
+from astraios.analysis.tables import WORDS, Column, Kind, Range, Table, show_interval, show_value
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Where a value and its interval lie on the scale of their column, percent of its width."""
+
+    low: float
+    value: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One printed cell."""
+
+    text: str
+    interval: str = ""
+    sort: str = ""
+    """What the column is sorted by; empty cells go last."""
+    words: bool = False
+    certain: bool = False
+    bar: Bar | None = None
+    look: int | None = None
+    """Number of the method's look, for its mark."""
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table ready for the template."""
+
+    columns: tuple[Column, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str
+
+
+def page_table(table: Table, looks: Mapping[str, Look]) -> PageTable:
+    """`table` with bars for its rates, all of one column on one scale."""
+    tops = {column.key: _top(table, column) for column in table.columns}
+    numbers = {name: number for number, name in enumerate(looks)}
+    return PageTable(
+        table.columns,
+        tuple(column.kind not in WORDS for column in table.columns),
+        tuple(
+            tuple(_cell(table, row, column, tops[column.key], numbers) for column in table.columns)
+            for row in table.rows
+        ),
+        table.caption,
+    )
+
+
+def _top(table: Table, column: Column) -> float:
+    """The end of a rate column's scale: its highest interval, rounded up to tenths."""
+    if column.kind != Kind.RATE:
+        return 0.0
+    found = (row.get(column.key) for row in table.rows)
+    highest = max((cell.high for cell in found if isinstance(cell, Range)), default=0.0)
+    return max(0.1, math.ceil(highest * 10) / 10)
+
+
+def _cell(
+    table: Table, row: Mapping[str, Any], column: Column, top: float, numbers: Mapping[str, int]
+) -> Cell:
+    value, words = row.get(column.key), column.kind in WORDS
+    if isinstance(value, Range):
+        ends = (value.low, value.value, value.high)
+        return Cell(
+            show_value(value.value, column.kind),
+            show_interval(value, column.kind),
+            f"{value.value:.9g}",
+            certain=value.certain,
+            bar=Bar(*(100 * end / top for end in ends)) if top else None,
+        )
+    text = table.cell(row, column)
+    if column.kind == Kind.METHOD:
+        place = numbers.get(str(value))
+        order = list(style.order([*numbers, str(value)])).index(str(value)) if value else 0
+        return Cell(text, "", f"{order:04d}" if value else "", True, look=place)
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    sort = "" if missing else (text if words else f"{value:.9g}")
+    return Cell(text, "", sort, words)
+
+
+def mark(look: Look) -> str:
+    """The method's marker as the `d` of an SVG path in a box from -1 to 1."""
+    shape = MarkerStyle(look.marker)
+    # SVG counts downwards, matplotlib upwards.
+    path = shape.get_path().transformed(shape.get_transform().scale(1, -1))
+    extent = max(abs(path.vertices).max(), 1e-9)
+    steps = []
+    for points, code in path.iter_segments(curves=True, simplify=False):
+        numbers = " ".join(f"{number / extent:.3f}" for number in points)
+        steps.append(
+            {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}[int(code)] + ("" if code == 79 else numbers)
+        )
+    return "".join(steps)

@@ -1,0 +1,223 @@
+"""A study as a folder that one can read, send and publish.
+
+    report/
+      index.html          everything in one file: works offline, without scripts, on paper
+      tables/             <view>.csv, .md, .tex
+      figures/            <view>.svg and the .csv with the numbers behind it
+
+Completions are untrusted text. They stand on the page as data that no HTML parser can take for
+markup, the script writes them as text nodes only, and the page's own policy lets no script run but
+ours and loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from astraios import registry
+from astraios.analysis import style, views
+from astraios.analysis.answer import Answer, answer
+from astraios.analysis.browser import browser
+from astraios.analysis.captions import sandbox
+from astraios.analysis.figures import Figure, inline, svg
+from astraios.analysis.frames import Frames, read_frames
+from astraios.analysis.page import PageTable, mark, page_table
+from astraios.analysis.provenance import provenance
+from astraios.analysis.tables import Table
+from astraios.analysis.views import View
+from astraios.errors import RunError
+from astraios.runs import fill_folder
+
+HERO = "quality"
+"""The view whose figure stands on the first screen."""
+FIRST_TABLE = "results"
+TERMINAL = ("model", "method", "trainable", "validation_loss", "pass", "over_base", "over_fft")
+"""Columns of the results table that fit a terminal."""
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """What `write_report` wrote."""
+
+    folder: Path
+    index: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class TerminalTable:
+    """The results for a terminal or for another program."""
+
+    answer: str
+    """The answer in one sentence."""
+    rows: tuple[dict[str, Any], ...]
+    """One per model and method: plain values, missing ones None; rates are fractions."""
+    text: str
+    """The same as aligned columns with a caption."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A rendered view on the page."""
+
+    name: str
+    title: str
+    table: PageTable | None = None
+    figure: Markup | None = None
+    caption: str = ""
+    files: tuple[str, ...] = ()
+
+
+def write_report(root: Path, out: Path | None = None) -> ReportPaths:
+    """Write the report of the study in `root` to `out` (by default `root/report`), atomically.
+
+    Only sealed runs count. What is not there yet is named on the page; equal runs give equal bytes.
+
+    Raises:
+        MissingDataError: if `root` is no folder or holds no runs.
+        DataError: if a record is torn or of another version.
+        RunError: if `out` holds something that is no report.
+        StorageError: if it cannot be written.
+    """
+    folder = out or root / "report"
+    if folder.exists() and not (folder / "index.html").exists() and any(folder.iterdir()):
+        raise RunError(
+            f"{str(folder)!r} holds files that are no report and would be lost; "
+            "choose an empty or new folder"
+        )
+    frames = read_frames(root)
+    looks = style.looks(frames.methods)
+    shown: list[_Shown] = []
+    left_out: list[str] = []
+    with fill_folder(folder) as scratch:
+        for name, view in _views():
+            lacks = view.lacks(frames)
+            if lacks:
+                left_out.append(f"{view.title} (needs {' and '.join(lacks)})")
+                continue
+            rendered = view.render(frames)
+            if isinstance(rendered, Table):
+                shown.append(_save_table(scratch, name, view, rendered, looks))
+            else:
+                shown.append(_save_figure(scratch, name, view, rendered, looks))
+        page = _page(frames, shown, left_out, looks)
+        (scratch / "index.html").write_text(page, encoding="utf-8")
+    return ReportPaths(
+        folder,
+        folder / "index.html",
+        tuple(sorted((folder / "tables").glob("*"))),
+        tuple(sorted((folder / "figures").glob("*"))),
+    )
+
+
+def terminal_table(root: Path) -> TerminalTable:
+    """The results of the study in `root`, for printing at the end of a command.
+
+    Raises:
+        MissingDataError: if `root` is no folder or holds no runs.
+    """
+    frames = read_frames(root)
+    said = answer(frames)
+    view: View = registry.load(views, "view", FIRST_TABLE)
+    if view.lacks(frames):
+        return TerminalTable(said.headline, (), "")
+    table = view.render(frames)
+    if not isinstance(table, Table):  # an outside view cannot take this name; for the type checker
+        raise TypeError(f"view {FIRST_TABLE!r} is no table")
+    known = {column.key for column in table.columns}
+    rows = tuple(table.plain(row) for row in table.rows)
+    return TerminalTable(said.headline, rows, table.text([key for key in TERMINAL if key in known]))
+
+
+def _views() -> list[tuple[str, View]]:
+    found = [(name, registry.load(views, "view", name)) for name in registry.names(views)]
+    return sorted(found, key=lambda item: (item[1].place, item[0]))
+
+
+def _save_table(
+    folder: Path, name: str, view: View, table: Table, looks: Mapping[str, style.Look]
+) -> _Shown:
+    tables = folder / "tables"
+    tables.mkdir(exist_ok=True)
+    (tables / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
+    (tables / f"{name}.md").write_text(f"# {view.title}\n\n{table.markdown()}", encoding="utf-8")
+    (tables / f"{name}.tex").write_text(table.latex(name), encoding="utf-8")
+    files = tuple(f"tables/{name}.{kind}" for kind in ("csv", "md", "tex"))
+    return _Shown(name, view.title, page_table(table, looks), None, table.caption, files)
+
+
+def _save_figure(
+    folder: Path, name: str, view: View, figure: Figure, looks: Mapping[str, style.Look]
+) -> _Shown:
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    document = svg(figure, name)
+    (figures / f"{name}.svg").write_text(document, encoding="utf-8")
+    figure.data.to_csv(figures / f"{name}.csv", index=False, lineterminator="\n")
+    # The drawing is our own and holds names and numbers only, escaped by matplotlib.
+    drawn = Markup(inline(document, figure, name, looks))  # noqa: S704
+    files = (f"figures/{name}.svg", f"figures/{name}.csv")
+    return _Shown(name, view.title, None, drawn, figure.caption, files)
+
+
+def _page(
+    frames: Frames, shown: list[_Shown], left_out: list[str], looks: Mapping[str, style.Look]
+) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    said: Answer = answer(frames)
+    problems = browser(frames)
+    how = provenance(frames)
+    rest = [item for item in shown if item.name not in (HERO, FIRST_TABLE)]
+    return environment.get_template("report.html").render(
+        study=frames.study.name or frames.root.resolve().name,
+        finished=max((run.manifest.finished or "" for run in frames.sealed), default=""),
+        n_runs=len(frames.sealed),
+        sandbox=sandbox(frames),
+        answer=said,
+        notes=frames.notes,
+        left_out=left_out,
+        hero=next((item for item in shown if item.name == HERO), None),
+        results=next((item for item in shown if item.name == FIRST_TABLE), None),
+        tables=[item for item in rest if item.table],
+        figures=[item for item in rest if item.figure],
+        looks=list(looks.values()),
+        marks=[mark(look) for look in looks.values()],
+        browser=problems,
+        browser_json=script_json(problems.data) if problems else "",
+        how=how,
+        differing=page_table(how.differing, looks) if how.differing else None,
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=base64.b64encode(sha256(script.encode()).digest()).decode(),
+    )
+
+
+def script_json(value: Any) -> Markup:
+    """`value` as JSON that is safe inside a `<script>` element, whatever text it holds.
+
+    An HTML parser ends a script at `</script` and changes its mind at `<!--`, also inside JSON
+    strings; so no `<`, `>` or `&` is left, nor the line ends that JSON allows and JavaScript did
+    not.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704

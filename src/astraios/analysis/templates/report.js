@@ -1,0 +1,203 @@
+"use strict";
+// Sorting, the theme switch and the problem browser. All text reaches the page as text nodes.
+(() => {
+  const $ = (id) => document.getElementById(id);
+
+  function element(tag, text, className) {
+    const made = document.createElement(tag);
+    if (text !== undefined) made.textContent = text;
+    if (className) made.className = className;
+    return made;
+  }
+
+  // --- theme: follows the system until the reader chooses ---
+  const root = document.documentElement;
+  const theme = $("theme");
+  theme.hidden = false;
+  theme.addEventListener("click", () => {
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+  });
+
+  // --- tables: a click on a head sorts, a second click turns the order ---
+  for (const table of document.querySelectorAll("table.data")) {
+    const body = table.tBodies[0];
+    [...table.tHead.rows[0].cells].forEach((head, place) => {
+      const button = element("button", head.textContent);
+      button.type = "button";
+      head.replaceChildren(button);
+      button.addEventListener("click", () => sort(table, body, head, place));
+    });
+  }
+
+  function sort(table, body, head, place) {
+    const numeric = head.classList.contains("n");
+    const before = head.getAttribute("aria-sort");
+    const first = numeric ? "descending" : "ascending";
+    const second = numeric ? "ascending" : "descending";
+    const order = before === first ? second : first;
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", order);
+    const sign = order === "ascending" ? 1 : -1;
+    const key = (row) => row.cells[place].dataset.sort;
+    const rows = [...body.rows].sort((a, b) => {
+      const [x, y] = [key(a), key(b)];
+      if (x === "" || y === "") return (x === "") - (y === ""); // holes stay at the end
+      return sign * (numeric ? Number(x) - Number(y) : x.localeCompare(y));
+    });
+    body.append(...rows);
+  }
+
+  // --- paper: folded tables are printed open ---
+  addEventListener("beforeprint", () => {
+    for (const folded of document.querySelectorAll("details:not([open])")) {
+      folded.open = true;
+      folded.dataset.printed = "";
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const folded of document.querySelectorAll("details[data-printed]")) {
+      folded.open = false;
+      delete folded.dataset.printed;
+    }
+  });
+
+  // --- problems ---
+  const source = $("browser-data");
+  if (!source) return;
+  const { tasks, arms, texts, problems } = JSON.parse(source.textContent);
+  const GOOD = new Set(["passed", "safe"]);
+  const state = { shown: [], at: 0 };
+  const fields = ["task", "filter", "find", "left", "right"].map($);
+  const [task, filter, find, left, right] = fields;
+
+  const option = (select, value, text) => select.append(new Option(text, value));
+  tasks.forEach((name, number) => option(task, number, name));
+  arms.forEach((arm, number) => {
+    option(left, number, arm.title);
+    option(right, number, arm.title);
+  });
+  left.value = 0;
+  right.value = Math.min(1, arms.length - 1);
+
+  const sides = [
+    ["all", "all problems"],
+    ["left", "only left passes"],
+    ["right", "only right passes"],
+    ["both", "both pass"],
+    ["none", "neither passes"],
+  ];
+  sides.forEach(([value, text]) => option(filter, value, text));
+  const outcomes = new Set();
+  for (const problem of problems)
+    for (const cell of problem.cells) for (const sample of cell ?? []) outcomes.add(sample[0]);
+  for (const outcome of [...outcomes].sort())
+    option(filter, `outcome:${outcome}`, `left ${outcome.replaceAll("_", " ")}`);
+
+  const cellOf = (problem, select) => problem.cells[Number(select.value)];
+  const passes = (cell) => Boolean(cell) && cell.some((sample) => GOOD.has(sample[0]));
+
+  function matches(problem) {
+    if (problem.task !== Number(task.value)) return false;
+    const [a, b] = [cellOf(problem, left), cellOf(problem, right)];
+    const wanted = filter.value;
+    if (wanted === "left" && !(passes(a) && !passes(b))) return false;
+    if (wanted === "right" && !(passes(b) && !passes(a))) return false;
+    if (wanted === "both" && !(passes(a) && passes(b))) return false;
+    if (wanted === "none" && (passes(a) || passes(b))) return false;
+    if (wanted.startsWith("outcome:")) {
+      const outcome = wanted.slice("outcome:".length);
+      if (!(a ?? []).some((sample) => sample[0] === outcome)) return false;
+    }
+    const sought = find.value.trim().toLowerCase();
+    if (!sought) return true;
+    const spoken = [a, b].flatMap((cell) => (cell ?? []).map((sample) => texts[sample[2]]));
+    const all = [problem.id, problem.title, problem.slice, texts[problem.prompt], ...spoken];
+    return all.some((text) => text.toLowerCase().includes(sought));
+  }
+
+  const sign = (cell) => (cell ? (passes(cell) ? "✓" : "✗") : "–");
+
+  function refresh(keep) {
+    state.shown = problems.filter(matches);
+    const place = state.shown.indexOf(keep);
+    state.at = Math.max(0, place);
+    $("count").textContent = `${state.shown.length} of ${
+      problems.filter((problem) => problem.task === Number(task.value)).length
+    } problems`;
+    $("list").replaceChildren(
+      ...state.shown.map((problem, number) => {
+        const item = element("li");
+        item.id = `problem-${number}`;
+        item.setAttribute("role", "option");
+        const pair = `${sign(cellOf(problem, left))}${sign(cellOf(problem, right))}`;
+        item.append(element("span", problem.id), element("span", pair, "pair"));
+        item.addEventListener("click", () => show(number));
+        return item;
+      }),
+    );
+    show(state.at);
+  }
+
+  function show(number) {
+    $("detail").hidden = state.shown.length === 0;
+    if (state.shown.length === 0) return;
+    state.at = Math.min(Math.max(number, 0), state.shown.length - 1);
+    const problem = state.shown[state.at];
+    [...$("list").children].forEach((item, place) => {
+      item.setAttribute("aria-selected", place === state.at);
+      if (place === state.at) keepInView(item);
+    });
+    $("list").setAttribute("aria-activedescendant", `problem-${state.at}`);
+    const parts = [problem.id, problem.title, problem.slice && `part ${problem.slice}`];
+    $("problem-title").textContent = parts.filter(Boolean).join(" · ");
+    $("prompt").textContent = texts[problem.prompt] || "(the prompt is not in the run folder)";
+    $("reference").textContent = texts[problem.reference];
+    $("tests").textContent = texts[problem.tests];
+    $("reference-box").hidden = !texts[problem.reference] && !texts[problem.tests];
+    fill($("left-cell"), cellOf(problem, left));
+    fill($("right-cell"), cellOf(problem, right));
+    $("previous").disabled = state.at === 0;
+    $("next").disabled = state.at === state.shown.length - 1;
+  }
+
+  function keepInView(item) {
+    const list = $("list");
+    const [top, bottom] = [item.offsetTop - list.offsetTop, item.offsetTop - list.offsetTop + item.offsetHeight];
+    if (top < list.scrollTop) list.scrollTop = top;
+    else if (bottom > list.scrollTop + list.clientHeight) list.scrollTop = bottom - list.clientHeight;
+  }
+
+  function fill(place, cell) {
+    place.replaceChildren();
+    if (!cell) {
+      place.append(element("p", "Not judged.", "verdict"));
+      return;
+    }
+    for (const [outcome, detail, completion, finish] of cell) {
+      const verdict = element("p", undefined, "verdict");
+      const kind = GOOD.has(outcome) || outcome === "fault" ? outcome : "other";
+      const symbol = GOOD.has(outcome) ? "✓" : outcome === "fault" ? "!" : "✗";
+      verdict.append(element("span", `${symbol} ${outcome.replaceAll("_", " ")}`, `badge ${kind}`));
+      if (texts[detail]) verdict.append(` – ${texts[detail]}`);
+      if (finish === "length") verdict.append(" (cut at the token limit)");
+      place.append(verdict, element("pre", texts[completion] || "(empty)"));
+    }
+  }
+
+  $("controls").addEventListener("submit", (event) => event.preventDefault());
+  for (const field of fields)
+    field.addEventListener("input", () => refresh(state.shown[state.at]));
+  $("previous").addEventListener("click", () => show(state.at - 1));
+  $("next").addEventListener("click", () => show(state.at + 1));
+  $("list").addEventListener("keydown", (event) => {
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    show(state.at + steps[event.key]);
+  });
+  $("browser").hidden = false;
+  refresh();
+})();

@@ -1,0 +1,47 @@
+"""What became of the completions: passed, failed, crashed, timed out, or our own fault."""
+
+from __future__ import annotations
+
+from astraios.analysis.captions import sandbox
+from astraios.analysis.frames import Frames
+from astraios.analysis.tables import Column, Kind, Table
+from astraios.analysis.views import View
+from astraios.records import Outcome
+
+
+def render(frames: Frames) -> Table:
+    """One row per model, method and task; only outcomes that occur have a column."""
+    keys = ["model", "method", "task"]
+    counts = frames.verdicts.groupby([*keys, "outcome"], observed=True).size().unstack(fill_value=0)
+    seen = [outcome for outcome in Outcome if outcome in counts.columns]
+    if Outcome.FAULT not in seen:  # always printed: its absence is a claim too
+        seen.append(Outcome.FAULT)
+    rows = []
+    for model in frames.models:
+        for task in frames.tasks:
+            for method in frames.methods:
+                if (model, method, task) not in counts.index:
+                    continue
+                own = counts.loc[(model, method, task)]
+                total = int(own.sum())
+                found = {outcome: int(own.get(outcome, 0)) for outcome in seen}
+                row = {"model": model, "method": method, "task": task, "samples": total, **found}
+                rows.append(row)
+    columns = [
+        Column("method", "Method", Kind.METHOD),
+        Column("task", "Task"),
+        Column("samples", "Samples", Kind.COUNT),
+        *(Column(outcome, outcome.replace("_", " ").capitalize(), Kind.COUNT) for outcome in seen),
+    ]
+    if frames.several_models:
+        columns.insert(0, Column("model", "Model"))
+    n_faults = int((frames.verdicts["outcome"] == Outcome.FAULT).sum())
+    caption = (
+        f"What became of {len(frames.verdicts):,} completions, all seeds together. A fault is the "
+        f"grader's own failure and is never the model's: {n_faults} here. "
+        f"Sandbox: {sandbox(frames)}."
+    )
+    return Table(tuple(columns), tuple(rows), caption)
+
+
+view = View("Outcomes", 50, ("verdicts",), render)

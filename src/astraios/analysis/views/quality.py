@@ -1,0 +1,122 @@
+"""Quality against trainable parameters: the picture of the first screen."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from astraios.analysis import style
+from astraios.analysis.captions import basis
+from astraios.analysis.figures import Figure, Tips, spread_labels
+from astraios.analysis.frames import Frames
+from astraios.analysis.style import INK, MUTED, PAPER
+from astraios.analysis.tables import Kind, show_value
+from astraios.analysis.views import View
+
+
+def render(frames: Frames) -> Figure:
+    """A panel per model: pass@1 with intervals, the base as a band, the Pareto front as a line."""
+    data = _data(frames)
+    models = [model for model in frames.models if model in set(data["model"])]
+    rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
+    front = ", ".join(
+        style.title(method)
+        for method in data[data["on_front"] & (data["model"] == frames.headline_model)]["method"]
+    )
+
+    def draw(canvas: Canvas) -> Tips:
+        tips: dict[str, str] = {}
+        grid = canvas.subplots(1, len(models), sharey=True, squeeze=False)[0]
+        for place, (axes, model) in enumerate(zip(grid, models, strict=True)):
+            tips |= _panel(axes, data[data["model"] == model], frames, f"tip-{place}")
+            if len(models) > 1:
+                axes.set_title(model)
+        grid[0].set_ylabel(f"pass@1 on {frames.headline_task}, %")
+        return tips
+
+    return Figure(
+        draw,
+        data,
+        f"pass@1 against trainable parameters (log scale). The line joins the Pareto front: "
+        f"methods that no other beats with as few parameters. The dashed line and its band are "
+        f"the untuned base. {basis(frames, rates)}",
+        f"pass@1 against trainable parameters, one point per method; on the Pareto front of "
+        f"{frames.headline_model}: {front or 'nothing'}.",
+        width=9.4 if len(models) == 1 else 3.9 * len(models),
+        height=4.4,
+    )
+
+
+def _data(frames: Frames) -> pd.DataFrame:
+    rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
+    tuned = frames.costs[frames.costs["kind"] == "train"]
+    trained = tuned.groupby(["model", "method"])["trainable_parameters"].mean().reset_index()
+    data = rates.merge(trained, on=["model", "method"], how="left")
+    data.loc[data["method"] == style.BASE, "trainable_parameters"] = 0
+    data = data[data["trainable_parameters"].notna() & data["value"].notna()]
+    data = data.sort_values(["model", "trainable_parameters"], kind="stable").reset_index(drop=True)
+    data["on_front"] = [_on_front(data, row) for _, row in data.iterrows()]
+    columns = ["model", "method", "task", "trainable_parameters", "value", "low", "high"]
+    return data[[*columns, "n", "n_seeds", "n_faults", "on_front"]]
+
+
+def _on_front(data: pd.DataFrame, row: pd.Series) -> bool:
+    if row["method"] == style.BASE:
+        return False
+    others = data[(data["model"] == row["model"]) & (data["method"] != style.BASE)]
+    cheaper = others[others["trainable_parameters"] <= row["trainable_parameters"]]
+    return bool(row["value"] >= cheaper["value"].max())
+
+
+def _panel(axes: Axes, data: pd.DataFrame, frames: Frames, prefix: str) -> Tips:
+    looks = style.looks(frames.methods)
+    tips: dict[str, str] = {}
+    tuned = data[(data["method"] != style.BASE) & (data["trainable_parameters"] > 0)]
+    axes.set_xscale("log")
+    if len(tuned):
+        smallest, largest = (tuned["trainable_parameters"].agg(f) for f in ("min", "max"))
+        axes.set_xlim(smallest / 2.2, largest * 3.2)
+    top = float(data["high"].max()) if len(data) else 1.0
+    axes.set_ylim(0, 100 * min(1.0, top * 1.08 + 0.02))
+    front = tuned[tuned["on_front"]]
+    corners = (front["trainable_parameters"], 100 * front["value"])
+    axes.plot(*corners, drawstyle="steps-post", color=MUTED, lw=1.2, zorder=1.5)
+    for row in data[data["method"] == style.BASE].to_dict("records"):
+        axes.axhspan(100 * row["low"], 100 * row["high"], color=MUTED, alpha=0.14, lw=0)
+        axes.axhline(100 * row["value"], color=MUTED, ls=(0, (5, 3)), lw=1)
+        beside = axes.get_yaxis_transform()
+        axes.text(0.01, 100 * row["high"] + 0.6, "base, untuned", transform=beside, color=MUTED)
+    labels = []
+    for row in tuned.to_dict("records"):
+        look = looks[row["method"]]
+        x, y = row["trainable_parameters"], 100 * row["value"]
+        axes.plot(
+            [x, x], [100 * row["low"], 100 * row["high"]], color=look.colour, lw=1.6, alpha=0.55
+        )
+        gid = f"{prefix}-{len(tips)}"
+        axes.plot(
+            [x], [y], marker=look.marker, ms=8.5, color=look.colour, mec=PAPER, mew=1.1, gid=gid
+        )
+        labels.append((x, y, look.title, look.colour))
+        tips[gid] = (
+            f"{look.title}: {y:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}], "
+            f"{show_value(x, Kind.COUNT)} trained parameters"
+        )
+    axes.set_xlabel("trainable parameters", color=INK)
+    axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.get_figure(root=True).canvas.draw()  # positions are final only then
+    spread_labels(axes, labels)
+    return tips
+
+
+def _short_count(value: float, _: int) -> str:
+    for limit, sign in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if value >= limit:
+            return f"{value / limit:g}{sign}"
+    return f"{value:g}"
+
+
+view = View("Quality against trainable parameters", 1, ("pass_rates", "headline_task"), render)

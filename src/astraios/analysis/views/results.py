@@ -1,0 +1,127 @@
+"""The results table: quality, certainty, robustness and cost of every method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from astraios.analysis import comparison, style
+from astraios.analysis.captions import basis
+from astraios.analysis.comparison import ALL
+from astraios.analysis.frames import Frames
+from astraios.analysis.tables import Column, Kind, Range, Table
+from astraios.analysis.views import View
+
+COLUMNS = (
+    Column("method", "Method", Kind.METHOD),
+    Column("trainable", "Trained", Kind.COUNT, "trainable parameters"),
+    Column("share", "Share %", Kind.SHARE, "trainable parameters of all parameters"),
+    Column("validation_loss", "Val. loss", Kind.NUMBER, "after tuning, nats per target token"),
+    Column("pass", "pass@1 %", Kind.RATE, "share of samples that pass all tests"),
+    Column("over_base", "Δ base", Kind.DIFFERENCE, "paired difference to the untuned base, points"),
+    Column("over_fft", "Δ FFT", Kind.DIFFERENCE, "paired difference to full tuning, points"),
+    Column("robust", "Robust %", Kind.RATE, "solved under every perturbation of the prompt"),
+    Column("cpu_s", "CPU s", Kind.SECONDS, "of tuning"),
+    Column("wall_s", "Wall s", Kind.SECONDS, "of tuning"),
+    Column("peak_mib", "Peak MiB", Kind.MIB, "highest memory of tuning"),
+)
+MODEL = Column("model", "Model")
+SEEDS = Column("seeds", "Seeds %", Kind.TEXT, "pass@1 of the lowest and the highest seed")
+
+
+def render(frames: Frames) -> Table:
+    """One row per model and method, holes included; differences with a star are certain."""
+    task = frames.headline_task
+    rates = frames.pass_rates[frames.pass_rates["task"] == task]
+    rows = [_row(frames, model, method) for model in frames.models for method in _methods(frames)]
+    columns = list(COLUMNS)
+    if frames.several_seeds:
+        columns.insert(5, SEEDS)
+    if len(frames.models) > 1:
+        columns.insert(0, MODEL)
+    caption = (
+        f"pass@1 on {task}. {basis(frames, rates)} Differences are in points, paired over problems; "
+        "those with a star are certain: adjusted p < 0.05 (Holm, over all pairs). "
+    )
+    if len(frames.robustness):
+        n = int(frames.robustness["n"].max())
+        caption += f"Robust: problems solved under all perturbations of the prompt, n = {n}. "
+    caption += "The base's loss is that before tuning. A dash is a cell without a result."
+    return Table(tuple(columns), tuple(rows), caption)
+
+
+def _methods(frames: Frames) -> tuple[str, ...]:
+    return style.order({style.BASE, *frames.methods})
+
+
+def _row(frames: Frames, model: str, method: str) -> dict[str, Any]:
+    task = str(frames.headline_task)
+    rate = _only(frames.pass_rates, model=model, method=method, task=task)
+    robust = _robust(frames, model, method)
+    cost = _tuning(frames.costs, model, method)
+    row: dict[str, Any] = {
+        "model": model,
+        "method": method,
+        "validation_loss": _loss(frames, model, method),
+        "pass": Range.of(rate),
+        "seeds": _seeds(rate),
+        "over_base": _over(frames, model, method, style.BASE),
+        "over_fft": _over(frames, model, method, style.FULL),
+        "robust": Range.of(robust),
+        **cost,
+    }
+    if method == style.BASE:
+        row |= {"trainable": 0, "share": 0.0}
+    return row
+
+
+def _only(frame: pd.DataFrame, **keys: str) -> pd.Series | None:
+    if not len(frame):
+        return None
+    for key, value in keys.items():
+        frame = frame[frame[key] == value]
+    return frame.iloc[0] if len(frame) else None
+
+
+def _robust(frames: Frames, model: str, method: str) -> pd.Series | None:
+    return _only(frames.robustness, model=model, method=method, slice=ALL)
+
+
+def _tuning(costs: pd.DataFrame, model: str, method: str) -> dict[str, Any]:
+    own = costs[
+        (costs["kind"] == "train") & (costs["model"] == model) & (costs["method"] == method)
+    ]
+    if not len(own):
+        return {}
+    trainable = float(own["trainable_parameters"].mean())
+    total = float(own["total_parameters"].mean())
+    return {
+        "trainable": round(trainable),
+        "share": trainable / total if total else None,
+        "cpu_s": float(own["cpu_s"].mean()),
+        "wall_s": float(own["wall_s"].mean()),
+        "peak_mib": float(own["peak_mib"].max()),
+    }
+
+
+def _loss(frames: Frames, model: str, method: str) -> float | None:
+    losses = frames.losses
+    own = losses[(losses["model"] == model) & (losses["method"] == method)]
+    return float(own["final"].mean()) if len(own) else None
+
+
+def _over(frames: Frames, model: str, method: str, other: str) -> Range | None:
+    if method == other:
+        return None
+    task = str(frames.headline_task)
+    return Range.of(comparison.difference(frames.pairs, model, task, method, other))
+
+
+def _seeds(rate: pd.Series | None) -> str | None:
+    if rate is None or rate["n_seeds"] < 2:
+        return None
+    return f"{100 * rate['seed_low']:.1f}–{100 * rate['seed_high']:.1f} ({rate['n_seeds']})"
+
+
+view = View("Results", 10, ("pass_rates",), render)

@@ -1,0 +1,266 @@
+"""A miniature study with drawn verdicts, written through `runs.Run` as the real stages write it.
+
+Small enough to see: every method has a true pass rate, every problem a true difficulty, and a
+sample passes if a number drawn for it lies below both together. Nothing is trained or executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astraios.config import Config, fingerprint
+from astraios.records import Cost, Finish, Outcome, Prompt, RunKind, Sample, Score, Step, Verdict
+from astraios.runs import Run, write_text
+
+METHODS = ("fft", "lora", "ptuning", "ia3", "adapterh", "adapterp", "parallel")
+TRUE_RATES = {
+    "base": 0.08,
+    "fft": 0.62,
+    "lora": 0.55,
+    "ptuning": 0.16,
+    "ia3": 0.36,
+    "adapterh": 0.45,
+    "adapterp": 0.38,
+    "parallel": 0.50,
+}
+TRAINABLE = {
+    "fft": 651_840,
+    "lora": 29_184,
+    "ptuning": 53_376,
+    "ia3": 2_112,
+    "adapterh": 49_152,
+    "adapterp": 24_576,
+    "parallel": 30_720,
+}
+TASKS = ("minipack-synthesize", "minipack-fix", "minipack-robust")
+TRANSFORMATIONS = {"typos": 0.5, "spacing": 0.8, "rename": 0.85, "first-line": 1.15}
+N_ROBUST = 12
+"""Nominal problems that have perturbed variants."""
+
+
+class AnyConfig(Config):
+    """Stands for the configs of the stages, which the analysis must not import."""
+
+    base_model: str
+    method: str = ""
+    seed: int = 0
+    task: str = ""
+    n_steps: int = 0
+    learning_rate: float = 0.0
+    name: str = ""
+
+
+def draw(*keys: object) -> float:
+    """A number in [0, 1) that depends on `keys` only."""
+    return int.from_bytes(sha256(repr(keys).encode()).digest()[:6], "big") / 2**48
+
+
+def write_study(
+    root: Path,
+    *,
+    models: Iterable[str] = ("tiny",),
+    seeds: Iterable[int] = (0,),
+    methods: Iterable[str] = METHODS,
+    n_problems: int = 40,
+    n_samples: int = 1,
+    completion: Callable[[str, str], str] | None = None,
+    n_faults: int = 0,
+    judged: bool = True,
+    sandbox: str = "process",
+) -> Path:
+    """Write a finished study under `root`; `judged=False` stops after training."""
+    models, seeds, methods = tuple(models), tuple(seeds), tuple(methods)
+    grid = {"base_models": models, "methods": methods, "tasks": TASKS, "seeds": seeds}
+    lines = [f"{key}: {json.dumps(list(value))}" for key, value in grid.items()]
+    write_text(root / "study.yaml", "\n".join(["name: miniature", *lines, ""]))
+    for size, model in enumerate(models):
+        _pretrain(root, model, 651_840 * 2**size)
+        for method in methods:
+            for seed in seeds:
+                _train(root, model, method, seed, 651_840 * 2**size)
+        if not judged:
+            continue
+        for method in ("base", *methods):
+            for seed in seeds if method != "base" else seeds[:1]:
+                for task in TASKS:
+                    rate = min(0.95, TRUE_RATES.get(method, 0.3) * (1 + 0.2 * size))
+                    cell = _Cell(root, model, method, seed, task, rate, n_problems, n_samples)
+                    cell.write(completion or _completion, n_faults, sandbox)
+    return root
+
+
+def _completion(method: str, problem: str) -> str:
+    return f"\n    # written by {method}\n    return sorted(xs)  # {problem}\n"
+
+
+def _pretrain(root: Path, model: str, size: int) -> None:
+    config = AnyConfig(base_model=model, name=model)
+    with Run.open(
+        root / "base" / f"{model}-{fingerprint(config)}", kind=RunKind.PRETRAIN, config=config
+    ) as run:
+        run.append("metrics", *(Step(step=s, loss=5 / (1 + s / 50)) for s in range(0, 301, 50)))
+        cost = Cost(wall_s=100, cpu_s=95, n_tokens=1_000_000, tokens_per_s=10_000, peak_mib=600)
+        run.write_json("cost", cost.model_copy(update={"total_parameters": size}))
+        run.seal()
+
+
+def _train(root: Path, model: str, method: str, seed: int, size: int) -> None:
+    config = AnyConfig(base_model=model, method=method, seed=seed, n_steps=100, learning_rate=0.005)
+    folder = root / "train" / model / method / f"seed{seed}-{fingerprint(config)}"
+    added = 0 if method == "fft" else TRAINABLE.get(method, 10_000)
+    final = 0.55 - 0.6 * TRUE_RATES.get(method, 0.3) + 0.02 * draw(model, method, seed)
+    with Run.open(folder, kind=RunKind.TRAIN, config=config) as run:
+        for step in range(0, 101, 10):
+            level = final + (0.516 - final) * np.exp(-step / 25)
+            loss = None if step == 0 else level + 0.01 * draw(model, method, seed, step)
+            run.append("metrics", Step(step=step, loss=loss, validation_loss=round(level, 6)))
+        cost = Cost(
+            wall_s=20 + 10 * draw(method, seed),
+            cpu_s=19 + 10 * draw(method, seed),
+            n_tokens=170_000,
+            tokens_per_s=9_000,
+            peak_mib=520 + 100 * draw(method),
+            trainable_parameters=size if method == "fft" else added,
+            total_parameters=size + added,
+            adapter_bytes=4 * (size if method == "fft" else added),
+        )
+        run.write_json("cost", cost)
+        run.seal(counts={"n_trainable": cost.trainable_parameters})
+
+
+class _Cell:
+    """One arm on one task."""
+
+    def __init__(
+        self,
+        root: Path,
+        model: str,
+        method: str,
+        seed: int,
+        task: str,
+        rate: float,
+        n_problems: int,
+        n_samples: int,
+    ) -> None:
+        self.root, self.model, self.method, self.seed, self.task = root, model, method, seed, task
+        self.rate = rate * (0.5 if task == "minipack-fix" else 1.0)
+        self.n_samples = n_samples
+        names = [f"minipack/{number}" for number in range(n_problems)]
+        if task == "minipack-robust":
+            self.problems = [
+                (f"{name}/{change}", name, change)
+                for name in names[:N_ROBUST]
+                for change in TRANSFORMATIONS
+            ]
+        else:
+            self.problems = [
+                (name, name, "2" if place % 3 else "3") for place, name in enumerate(names)
+            ]
+
+    def passes(self, group: str, part: str, index: int) -> bool:
+        """Whether a sample passes: hard problems are hard for all methods."""
+        chance = self.rate * TRANSFORMATIONS.get(part, 1.0) * (0.6 if part == "3" else 1.0)
+        hard = draw("hard", group)
+        return 0.7 * hard + 0.3 * draw(self.model, self.method, self.seed, group, index) < chance
+
+    def write(self, completion: Callable[[str, str], str], n_faults: int, sandbox: str) -> None:
+        config = AnyConfig(
+            base_model=self.model, method=self.method, seed=self.seed, task=self.task
+        )
+        name = f"{self.task}-{fingerprint(config)}"
+        folder = self.root / "eval" / self.model / self.method / f"seed{self.seed}" / name
+        with Run.open(folder, kind=RunKind.GENERATE, config=config) as run:
+            for problem, _, part in self.problems:
+                run.append(
+                    "prompts", Prompt(problem_id=problem, text=f"Question: {problem} {part}")
+                )
+                run.append(
+                    "samples",
+                    *(
+                        Sample(
+                            problem_id=problem,
+                            index=index,
+                            prompt_sha="0" * 16,
+                            completion=completion(self.method, problem),
+                            finish=Finish.STOP,
+                            n_prompt_tokens=30,
+                            n_completion_tokens=28,
+                        )
+                        for index in range(self.n_samples)
+                    ),
+                )
+            cost = Cost(wall_s=3, cpu_s=2.5, n_tokens=5_600, tokens_per_s=5_000, peak_mib=700)
+            run.write_json("cost", cost)
+            run.seal()
+        judge = folder / f"judged-{fingerprint(config)}"
+        with Run.open(
+            judge, kind=RunKind.JUDGE, config=config, environment={"sandbox": sandbox}
+        ) as run:
+            verdicts = [
+                self._verdict(problem, group, part, index, fault=place < n_faults)
+                for place, (problem, group, part) in enumerate(self.problems)
+                for index in range(self.n_samples)
+            ]
+            run.append("verdicts", *verdicts)
+            run.write_json("scores", [self._score(verdicts)])
+            lines = [json.dumps(self._card(*problem)) + "\n" for problem in self.problems]
+            write_text(judge / "problems.jsonl", "".join(lines))
+            run.seal()
+
+    def _verdict(self, problem: str, group: str, part: str, index: int, *, fault: bool) -> Verdict:
+        if fault:
+            outcome, detail = Outcome.FAULT, "the sandbox died"
+        elif self.passes(group, part, index):
+            outcome, detail = Outcome.PASSED, ""
+        elif draw(self.method, problem, "how") < 0.15:
+            outcome, detail = Outcome.TIMED_OUT, "timed out after 3 s"
+        else:
+            outcome, detail = Outcome.FAILED, "AssertionError: [1, 2] != [2, 1]"
+        return Verdict(
+            problem_id=problem,
+            index=index,
+            group=group,
+            slice=part,
+            outcome=outcome,
+            detail=detail,
+            wall_s=0.01,
+        )
+
+    def _score(self, verdicts: list[Verdict]) -> Score:
+        judged = [v for v in verdicts if v.outcome != Outcome.FAULT]
+        passed = sum(v.outcome == Outcome.PASSED for v in judged)
+        return Score(
+            task=self.task,
+            metric="pass@1",
+            value=passed / len(judged) if judged else 0.0,
+            n_problems=len(self.problems),
+            n_samples=len(judged),
+            n_faults=len(verdicts) - len(judged),
+        )
+
+    @staticmethod
+    def _card(problem: str, group: str, part: str) -> dict[str, Any]:
+        return {
+            "id": problem,
+            "group": group,
+            "slice": part,
+            "title": f"sort a list, {part}",
+            "reference": "    return sorted(xs)\n",
+            "tests": "assert f([2, 1]) == [1, 2]\n",
+        }
+
+
+@pytest.fixture
+def make_study(tmp_path: Path) -> Callable[..., Path]:
+    """`write_study` into a folder of the test's own."""
+
+    def make(**options: Any) -> Path:
+        return write_study(tmp_path / "study", **options)
+
+    return make
