@@ -5,8 +5,9 @@
                v = [x * 3 for x in v]
                return sum(v)
 
-Train, validation and test are divided by composition: the SHA-256 of the chain's names decides, so
-constants and wording never move a chain from one part to another. Chains of one step always train.
+Train, validation and test are divided by composition: the SHA-256 of the chain's expressions
+decides, constants left out. So no constant or wording moves a chain from one part to another, and
+chains of lists and of texts with the same code fall together. Chains of one step always train.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ def part_of(chain: Chain) -> Part:
     """The part that `chain` belongs to, whatever its constants and wording."""
     if len(chain) == 1:
         return Part.TRAIN
-    names = "/".join(primitive.name for primitive in chain)
-    bucket = int.from_bytes(sha256(names.encode()).digest()[:8], "big") % 100
+    code = "/".join(primitive.expression for primitive in chain)
+    bucket = int.from_bytes(sha256(code.encode()).digest()[:8], "big") % 100
     if bucket < TEST_PERCENT:
         return Part.TEST
     return Part.VALIDATION if bucket < TEST_PERCENT + VALIDATION_PERCENT else Part.TRAIN
