@@ -1,0 +1,244 @@
+"""Training runs: losses fall, packed documents are isolated, an interrupted run ends the same."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
+
+import torch
+
+from astraios import methods, registry
+from astraios.data import Row
+from astraios.data.packing import pack
+from astraios.data.tokens import TokenizedRecord, row
+from astraios.errors import DataError, MethodError, MissingDataError, TrainingError
+from astraios.records import Cost, RunKind, Step
+from astraios.runs import Run, is_done, read_json, read_records
+from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
+from astraios.training.fit import fit, mean_loss, schedule
+from astraios.training.pretrain import MODEL, make_model, pretrain
+from astraios.training.tune import ADAPTER, load_base, training_rows, tune
+
+OPTIMIZATION = Optimization(
+    n_steps=12,
+    batch_size=4,
+    learning_rate=5e-3,
+    n_warmup_steps=2,
+    log_every=2,
+    validate_every=6,
+    save_every=4,
+)
+BASE = PretrainingConfig(
+    name="tiny",
+    hidden=16,
+    n_layers=2,
+    n_heads=2,
+    vocabulary=400,
+    n_tokenizer_documents=400,
+    optimization=OPTIMIZATION.model_copy(update={"schedule": "flat_then_linear"}),
+)
+
+
+class Killed(Exception):
+    """Stands for a signal."""
+
+
+def killer(at_step: int) -> Any:
+    def progress(done: int, total: int, note: str) -> None:
+        if done == at_step:
+            raise Killed
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    pretrain(BASE, folder)
+    return folder / MODEL
+
+
+def config(method: str, **changes: Any) -> TrainingConfig:
+    values = {"n_examples": 60, "n_validation": 8, "optimization": OPTIMIZATION, **changes}
+    return TrainingConfig(base_model="tiny", method=method, **values)
+
+
+def steps(folder: Path) -> list[Step]:
+    return list(read_records(folder / "metrics.jsonl", Step))
+
+
+def test_pretraining_lowers_the_loss_and_leaves_a_model(base: Path) -> None:
+    losses = [s.loss for s in steps(base.parent) if s.loss is not None]
+    assert losses[-1] < losses[0]
+    model, tokenizer = load_base(base)
+    ids = tokenizer("def f(v):\n    return 42", return_tensors="pt").input_ids
+    assert tokenizer.decode(ids[0]) == "def f(v):\n    return 42"
+    assert model(ids).logits.shape == (1, ids.shape[1], len(tokenizer))
+
+
+def test_an_interrupted_pretraining_ends_with_the_same_weights(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    with pytest.raises(Killed):
+        pretrain(BASE, folder, progress=killer(7))
+    assert not is_done(folder)
+    pretrain(BASE, folder)
+    expected, resumed = load_base(base)[0].state_dict(), load_base(folder / MODEL)[0].state_dict()
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    assert [s.step for s in steps(folder) if s.loss] == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize("method", registry.names(methods))
+def test_an_interrupted_tuning_equals_an_undisturbed_one(
+    method: str, base: Path, tmp_path: Path
+) -> None:
+    tune(config(method), tmp_path / "whole", base=base)
+    with pytest.raises(Killed):
+        tune(config(method), tmp_path / "cut", base=base, progress=killer(9))
+    tune(config(method), tmp_path / "cut", base=base)
+    whole, cut = steps(tmp_path / "whole"), steps(tmp_path / "cut")
+    assert [(s.step, s.loss, s.validation_loss) for s in whole] == [
+        (s.step, s.loss, s.validation_loss) for s in cut
+    ]
+    files = sorted(p.name for p in (tmp_path / "whole" / ADAPTER).iterdir())
+    assert files == sorted(p.name for p in (tmp_path / "cut" / ADAPTER).iterdir())
+    for name in files:
+        if name.endswith(".safetensors"):
+            one, other = (tmp_path / which / ADAPTER / name for which in ("whole", "cut"))
+            assert one.read_bytes() == other.read_bytes()
+    assert not (tmp_path / "cut" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("method", registry.names(methods))
+def test_validation_loss_is_that_of_the_saved_weights(
+    method: str, base: Path, tmp_path: Path
+) -> None:
+    tune(config(method), tmp_path / "run", base=base)
+    model, tokenizer = load_base(base)
+    loaded = registry.load(methods, "method", method).load(model, tmp_path / "run" / ADAPTER)
+    _, validation = training_rows(config(method), tokenizer)
+    last = [s.validation_loss for s in steps(tmp_path / "run") if s.validation_loss][-1]
+    assert mean_loss(loaded, validation, pad_id=1) == pytest.approx(last, abs=1e-6)
+
+
+def test_the_cost_counts_what_was_trained(base: Path, tmp_path: Path) -> None:
+    tune(config("lora"), tmp_path / "run", base=base)
+    cost = read_json(tmp_path / "run" / "cost.json", Cost)
+    assert 0 < cost.trainable_parameters < cost.total_parameters
+    assert cost.adapter_bytes > 4 * cost.trainable_parameters
+    assert cost.n_tokens > 0 and cost.cpu_s > 0 and cost.peak_mib > 50
+
+
+def test_a_finished_run_is_left_alone(base: Path, tmp_path: Path) -> None:
+    tune(config("lora"), tmp_path / "run", base=base)
+    before = (tmp_path / "run" / "manifest.json").stat().st_mtime_ns
+    tune(config("lora"), tmp_path / "run", base=base, progress=killer(1))
+    assert (tmp_path / "run" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_all_methods_see_the_same_rows_in_the_same_order(base: Path) -> None:
+    tokenizer = load_base(base)[1]
+    assert training_rows(config("fft"), tokenizer) == training_rows(config("ia3"), tokenizer)
+
+
+def test_seeds_change_the_rows_but_not_the_validation_rows(base: Path) -> None:
+    tokenizer = load_base(base)[1]
+    one, other = (training_rows(config("fft", seed=seed), tokenizer) for seed in (0, 1))
+    assert one[0] != other[0]
+    assert one[1] == other[1]
+
+
+def documents() -> list[TokenizedRecord]:
+    return [
+        TokenizedRecord([5, 9, 7, 3, 0], [True] * 5),
+        TokenizedRecord([8, 2, 0], [True] * 3),
+        TokenizedRecord([4, 4, 6, 9, 9, 1, 0], [True] * 7),
+    ]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_documents_of_a_packed_row_do_not_see_each_other(training: bool) -> None:
+    model = make_model(BASE, 300).train(training)
+    model.config.use_cache = False
+    (packed,) = pack(documents(), 20)
+    joined = model(
+        input_ids=torch.tensor([packed.ids]), position_ids=torch.tensor([packed.positions])
+    ).logits[0]
+    alone = torch.cat([model(input_ids=torch.tensor([d.ids_T])).logits[0] for d in documents()])
+    assert torch.allclose(joined, alone, atol=1e-5)
+
+
+def test_the_mean_loss_weighs_tokens_not_rows() -> None:
+    model = make_model(BASE, 300).eval()
+    rows = [row(document) for document in documents()]
+    each = [mean_loss(model, [r]) * (len(r.ids) - 1) for r in rows]
+    expected = sum(each) / sum(len(r.ids) - 1 for r in rows)
+    assert mean_loss(model, rows, batch=2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_packed_tuning_runs(base: Path, tmp_path: Path) -> None:
+    tune(config("lora", layout="packed", n_examples=400), tmp_path / "run", base=base)
+    losses = [s.validation_loss for s in steps(tmp_path / "run") if s.validation_loss]
+    assert losses[-1] < losses[0]
+
+
+def test_prompt_methods_refuse_packed_rows(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match="set layout to bucketed"):
+        tune(config("ptuning", layout="packed"), tmp_path / "run", base=base)
+
+
+def test_a_record_longer_than_a_block_is_named(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"record 'minipack/train/\d+'.*block_length 8"):
+        tune(config("lora", block_length=8), tmp_path / "run", base=base)
+
+
+def test_a_missing_base_model_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(MissingDataError, match="neither as a local folder nor on the Hugging"):
+        load_base(tmp_path / "nowhere")
+
+
+def test_divergence_stops_with_the_rate_to_lower(tmp_path: Path) -> None:
+    model = make_model(BASE, 300)
+    wild = OPTIMIZATION.model_copy(update={"learning_rate": 1e30, "n_warmup_steps": 0})
+    rows: list[Row] = [row(documents()[0])] * (wild.n_steps * wild.batch_size)
+    with (
+        Run.open(tmp_path / "run", kind=RunKind.TRAIN, config=wild) as run,
+        pytest.raises(TrainingError, match="lower optimization.learning_rate"),
+    ):
+        fit(model, rows, wild, run)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "peak", "last"),
+    [("cosine", 0, 1, 0.1), ("linear", 0, 1, 0), ("constant", 0, 1, 1)],
+)
+def test_schedules_warm_up_and_end_where_they_say(
+    name: Any, first: float, peak: float, last: float
+) -> None:
+    plan = OPTIMIZATION.model_copy(update={"schedule": name, "floor": 0.1, "learning_rate": 1.0})
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    made = schedule(optimizer, plan)
+    rates = []
+    for _ in range(plan.n_steps + 1):
+        rates.append(made.get_last_lr()[0])
+        optimizer.step()
+        made.step()
+    assert rates[0] == pytest.approx(first)
+    assert max(rates) == pytest.approx(peak)
+    assert rates[-1] == pytest.approx(last, abs=1e-6)
+
+
+def test_a_torn_checkpoint_is_not_used(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
+    tune(config("fft"), tmp_path / "whole", base=base)
+    with pytest.raises(Killed):
+        tune(config("fft"), folder, base=base, progress=killer(9))
+    shutil.rmtree(folder / "checkpoints" / "checkpoint-4", ignore_errors=True)
+    (folder / "checkpoints" / "checkpoint-8" / "complete.json").unlink()
+    tune(config("fft"), folder, base=base)
+    assert [s.loss for s in steps(folder)] == [s.loss for s in steps(tmp_path / "whole")]
