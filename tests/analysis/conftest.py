@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from astraios.config import Config, fingerprint
 from astraios.records import Cost, Finish, Outcome, Prompt, RunKind, Sample, Score, Step, Verdict
 from astraios.runs import Run, write_text

@@ -13,6 +13,7 @@ from typing import Any
 
 from astraios.analysis import comparison, style
 from astraios.analysis.captions import sandbox
+from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Kind, Range, show_value
 
@@ -88,9 +89,7 @@ def _standing(frames: Frames, model: str, task: str) -> _Standing | None:
         return None
     # Of equal scores the one first in display order leads, so that the sentence is stable.
     places = {method: place for place, method in enumerate(frames.methods)}
-    ranked = sorted(
-        rates.to_dict("records"), key=lambda row: (-row["value"], places.get(row["method"], 0))
-    )
+    ranked = sorted(rows_of(rates), key=lambda row: (-row["value"], places.get(row["method"], 0)))
     best = str(ranked[0]["method"])
     others = [str(row["method"]) for row in ranked[1:]]
     trainable = _trainable(frames, model)

@@ -1,4 +1,4 @@
-"""What the problem browser of the report shows: prompts, completions and verdicts of single problems.
+"""What the problem browser shows: prompts, completions and verdicts of single problems.
 
 The page must stay small enough to open and to send, so problems are taken evenly from each task
 until their completions fill a budget, and long texts are cut; both are said on the page. Equal
@@ -156,8 +156,8 @@ def _cells(arm: Evaluation, wanted: set[str], texts: _Texts) -> dict[str, list[A
             if problem in wanted:
                 said[problem, index] = completion, finish
     cells: dict[str, list[Any]] = {}
-    fields = ("problem_id", "index", "outcome", "detail")
-    columns = read_columns(arm.judge, "verdicts", Verdict, fields)
+    decided = ("problem_id", "index", "outcome", "detail")
+    columns = read_columns(arm.judge, "verdicts", Verdict, decided)
     for problem, index, outcome, detail in zip(*columns.values(), strict=True):
         own = cells.setdefault(problem, []) if problem in wanted else None
         if own is None or len(own) >= MOST_SAMPLES:

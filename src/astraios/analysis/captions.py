@@ -1,4 +1,4 @@
-"""The parts of a caption that every table and figure owes its reader: n, interval, faults, sandbox."""
+"""What every caption owes its reader: n, interval, faults and the sandbox level."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def basis(frames: Frames, rates: pd.DataFrame) -> str:
 def sandbox(frames: Frames) -> str:
     """The weakest sandbox level that any judging used; all of them, if they cannot be ranked."""
     judged = frames.runs[frames.runs["kind"] == "judge"]
-    levels = sorted({level for level in judged["sandbox"] if level})
+    levels = sorted({str(level) for level in judged["sandbox"] if level})
     if not levels:
         return "not recorded"
     if len(levels) == 1:

@@ -23,6 +23,11 @@ from astraios.runs import Run
 OUTCOMES = frozenset(Outcome)
 
 
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of `frame` as plain mappings."""
+    return [dict(zip(map(str, row), row.values(), strict=True)) for row in frame.to_dict("records")]
+
+
 class Coded:
     """A growing column of repeated text: one number a row, every distinct text once."""
 
@@ -41,7 +46,7 @@ class Coded:
         code = self._numbers.setdefault(value, len(self._numbers))
         self._codes.append(np.full(n, code, dtype=np.int32))
 
-    def column(self) -> pd.Categorical:
+    def column(self) -> pd.Categorical[Any]:
         """Everything that was appended, as a pandas column."""
         codes = np.concatenate(self._codes) if self._codes else np.zeros(0, dtype=np.int32)
         return pd.Categorical.from_codes(codes, categories=pd.Index(list(self._numbers), dtype=str))

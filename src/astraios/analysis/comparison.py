@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from astraios.analysis import style
+from astraios.analysis.columns import rows_of
 from astraios.metrics import bootstrap_difference, bootstrap_mean
 from astraios.records import Outcome, RunKind
 
@@ -32,7 +33,7 @@ ALL = "all"
 
 PROBLEM = ("model", "method", "seed", "task", "problem_id", "group", "slice")
 IDENTITY = (style.FULL, "lora", "ia3")
-"""Methods that leave the model as it is until the first step: their loss at step 0 is the base's."""
+"""Methods that leave the model as it is until the first step: they start at the base's loss."""
 
 
 def problems(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -88,11 +89,19 @@ def pairs(problems: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for (model, task), cell in problems.groupby(["model", "task"], observed=True, sort=False):
         units = {method: _units(cell[cell["method"] == method]) for method in set(cell["method"])}
-        found = []
+        found: list[dict[str, Any]] = []
         for a, b in combinations(style.order(units), 2):
             both = pd.concat([units[a], units[b]], axis=1, join="inner")
-            row = _difference(both.iloc[:, 0], both.iloc[:, 1])
-            found.append({"model": model, "task": task, "a": a, "b": b, **row, "n": len(both)})
+            found.append(
+                {
+                    "model": model,
+                    "task": task,
+                    "a": a,
+                    "b": b,
+                    **_difference(both.iloc[:, 0], both.iloc[:, 1]),
+                    "n": len(both),
+                }
+            )
         adjusted = holm([row["p_value"] for row in found])
         rows += [
             {**row, "p_holm": p, "n_pairs": len(found)}
@@ -146,44 +155,39 @@ def robustness(problems: pd.DataFrame, task: str, nominal_task: str) -> pd.DataF
         Columns `model, method, task, slice, value, low, high, clean, clean_low, clean_high, drop,
         drop_low, drop_high, relative` (share of the clean rate that is lost), `n, n_faults`.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     here = problems[problems["task"] == task]
     nominal = problems[problems["task"] == nominal_task]
     nominal = nominal[nominal["problem_id"] == nominal["group"]]
     for (model, method), cell in here.groupby(["model", "method"], observed=True, sort=False):
         variants = cell[cell["group"] != cell["problem_id"]]
+        if variants.empty:
+            continue
         own = nominal[(nominal["model"] == model) & (nominal["method"] == method)]
-        clean = own[own["group"].isin(variants["group"].unique())]
-        clean_units = _units(clean)
+        clean = _units(own[own["group"].isin(variants["group"].unique())])
         for name in (ALL, *sorted(variants["slice"].unique())):
             part = variants if name == ALL else variants[variants["slice"] == name]
             worst = part.groupby(["seed", "group"], observed=True)["rate"].min()
             units = worst.groupby("group", observed=True).mean().dropna()
-            both = pd.concat([clean_units, units], axis=1, join="inner")
+            both = pd.concat([clean, units], axis=1, join="inner")
             drop = _difference(both.iloc[:, 0], both.iloc[:, 1])
             base = _interval(both.iloc[:, 0])
-            rows.append(
-                {
-                    **{"model": model, "method": method, "task": task, "slice": name},
-                    **_interval(units),
-                    **{"clean" + _end(end): base[end] for end in ("value", "low", "high")},
-                    **{"drop" + _end(end): drop[end] for end in ("value", "low", "high")},
-                    "relative": drop["value"] / base["value"] if base["value"] else float("nan"),
-                    "n": len(units),
-                    "n_faults": int(part["n_faults"].sum()),
-                }
-            )
+            row: dict[str, Any] = {"model": model, "method": method, "task": task, "slice": name}
+            row |= {**_interval(units), **_named("clean", base), **_named("drop", drop)}
+            row["relative"] = drop["value"] / base["value"] if base["value"] else float("nan")
+            row |= {"n": len(units), "n_faults": int(part["n_faults"].sum())}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _end(end: str) -> str:
-    return "" if end == "value" else f"_{end}"
+def _named(name: str, ends: dict[str, float]) -> dict[str, float]:
+    return {name: ends["value"], f"{name}_low": ends["low"], f"{name}_high": ends["high"]}
 
 
 def losses(steps: pd.DataFrame) -> pd.DataFrame:
     """Validation loss before and after tuning, per arm; the untuned base has the two equal.
 
-    The base is not trained, so its loss is that of a method which starts as the identity, at step 0.
+    The base is not trained: its loss is that of a method which starts as the identity, at step 0.
 
     Returns:
         Columns `model, method, seed, start, final` (nats per target token), `n_steps`.
@@ -194,7 +198,9 @@ def losses(steps: pd.DataFrame) -> pd.DataFrame:
         run = run.sort_values("step", kind="stable")
         rows.append(
             {
-                **{"model": model, "method": method, "seed": seed},
+                "model": model,
+                "method": method,
+                "seed": seed,
                 "start": run["validation_loss"].iloc[0] if run["step"].iloc[0] == 0 else np.nan,
                 "final": run["validation_loss"].iloc[-1],
                 "n_steps": int(run["step"].iloc[-1]),
@@ -204,12 +210,11 @@ def losses(steps: pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame(rows, columns=columns)
     for model in found["model"].unique():
         own = found[(found["model"] == model) & found["start"].notna()]
-        like = next(
-            (own[own["method"] == name] for name in IDENTITY if name in set(own["method"])), own[:0]
-        )
+        known = set(own["method"])
+        like = own[own["method"] == next((name for name in IDENTITY if name in known), "")]
         base = [
             {**row, "method": style.BASE, "final": row["start"], "n_steps": 0}
-            for row in like.to_dict("records")
+            for row in rows_of(like)
         ]
         if base:
             found = pd.concat([found, pd.DataFrame(base)], ignore_index=True)

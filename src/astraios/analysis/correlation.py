@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def pearson(x: Sequence[float], y: Sequence[float]) -> Range | None:
 
     `tanh(atanh r -+ 1.96 / sqrt(n - 3))`, Fisher 1921; needs four points that are not all equal.
     """
-    return _interval(x, y, 1.0)
+    return _interval(x, y, lambda r: 1.0)
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> Range | None:
@@ -28,11 +28,13 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> Range | None:
     Interval by Bonett and Wright 2000 (Psychometrika 65): Fisher's, with the variance times
     `1 + r^2 / 2`.
     """
-    ranks = (pd.Series(values).rank().tolist() for values in (x, y))
-    return _interval(*ranks, None)
+    ranks_x, ranks_y = (pd.Series(list(values)).rank().tolist() for values in (x, y))
+    return _interval(ranks_x, ranks_y, lambda r: 1 + r * r / 2)
 
 
-def _interval(x: Sequence[float], y: Sequence[float], variance: float | None) -> Range | None:
+def _interval(
+    x: Sequence[float], y: Sequence[float], variance: Callable[[float], float]
+) -> Range | None:
     n = len(x)
     if n < 4 or np.std(x) == 0 or np.std(y) == 0:
         return None
@@ -40,5 +42,5 @@ def _interval(x: Sequence[float], y: Sequence[float], variance: float | None) ->
     if abs(r) >= 1 - 1e-12:  # atanh has no value there
         r = math.copysign(1.0, r)
         return Range(r, r, r)
-    wide = Z_95 * math.sqrt((1 + r * r / 2 if variance is None else variance) / (n - 3))
+    wide = Z_95 * math.sqrt(variance(r) / (n - 3))
     return Range(r, math.tanh(math.atanh(r) - wide), math.tanh(math.atanh(r) + wide))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from types import MappingProxyType
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -80,10 +81,29 @@ class Figure:
     """Inches."""
 
 
+def point(
+    axes: Axes, x: float, y: float, look: Look, gid: str, *, size: float = 7, label: str = ""
+) -> None:
+    """One method's mark, ringed in the colour of the paper so that marks part where they meet."""
+    axes.plot(
+        [x],
+        [y],
+        marker=look.marker,
+        ms=size,
+        color=look.colour,
+        mec=PAPER,
+        mew=0.9,
+        ls="none",
+        gid=gid,
+        label=label or None,
+    )
+
+
 def svg(figure: Figure, name: str) -> str:
     """The figure as a complete SVG document; equal data give equal bytes."""
     out = io.StringIO()
-    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
+    settings: dict[Any, Any] = {**SETTINGS, "svg.hashsalt": name}
+    with mpl.rc_context(settings):
         canvas = Canvas(figsize=(figure.width, figure.height), layout="constrained")
         FigureCanvasSVG(canvas)
         tips = figure.draw(canvas)
@@ -126,11 +146,14 @@ def spread_labels(
     far is tied to its point by a thin line.
 
     Args:
-        axes: where the points are; its limits and scales are final.
+        axes: where the points are; its limits and scales are as they will be printed.
         labels: `(x, y, text, colour)` in data coordinates.
         gap: distance of two labels, in heights of a line of text.
     """
-    canvas = axes.figure
+    canvas = axes.get_figure(root=True)
+    if canvas is None:
+        raise ValueError("the axes belong to no figure")
+    canvas.canvas.draw()  # positions are final only then
     line = gap * mpl.rcParams["font.size"] * canvas.dpi / 72
     points = [axes.transData.transform((x, y)) for x, y, _, _ in labels]
     right = axes.transAxes.transform((1, 1))[0]

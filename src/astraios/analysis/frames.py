@@ -23,14 +23,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from astraios.analysis import comparison, style
-from astraios.analysis.columns import Coded, read_columns
+from astraios.analysis.columns import Coded, read_columns, rows_of
+from astraios.analysis.studyfile import StudyFile, read_study_file, short_name
 from astraios.errors import DataError, MissingDataError
 from astraios.records import Cost, Outcome, RunKind, Score, Step, Verdict
 from astraios.runs import Run, find_runs, read_json
@@ -40,16 +40,6 @@ VERDICT_TEXT = ("problem_id", "group", "slice", "outcome")
 VERDICT_NUMBERS = ("index", "wall_s", "cpu_s", "peak_mib")
 SECURITY = frozenset({Outcome.VULNERABLE, Outcome.SAFE})
 """Tasks with these outcomes are not scored by the share of samples that pass."""
-
-
-@dataclass(frozen=True)
-class StudyFile:
-    """What the study file promises; empty where there is none."""
-
-    name: str = ""
-    models: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,12 +174,12 @@ class Frames:
 
     def _nominal_task(self, robust: str) -> str:
         """Where the unperturbed problems of a robust task are: in itself or in a plain task."""
-        of_task = {task: own for task, own in self.problems.groupby("task", sort=False)}
-        groups = set(of_task[robust]["group"])
+        problems = self.problems
+        groups = set(problems[problems["task"] == robust]["group"])
 
         def fit(task: str) -> tuple[int, bool, bool]:
-            shared = len(groups & set(of_task[task]["problem_id"]))
-            return shared, task == robust, task == self.headline_task
+            own = problems[(problems["task"] == task) & problems["problem_id"].isin(groups)]
+            return own["problem_id"].nunique(), task == robust, task == self.headline_task
 
         return max((robust, *self.pass_tasks), key=fit)
 
@@ -205,7 +195,7 @@ def read_frames(root: Path) -> Frames:
         MissingDataError: if `root` is no folder, or holds neither runs nor a study file.
         DataError: if a record is not what it should be; names the file and the line.
     """
-    study = _study_file(root)
+    study = read_study_file(root)
     found = find_runs(root, unfinished=True)
     if not found and not (root / "study.yaml").exists():
         raise MissingDataError(
@@ -244,11 +234,6 @@ def read_frames(root: Path) -> Frames:
 # --- what a run is about ----------------------------------------------------------------------
 
 
-def _short(name: str) -> str:
-    """The last part of a model's name: `bigcode/starcoderbase-1b` -> `starcoderbase-1b`."""
-    return PurePosixPath(name.rstrip("/")).name or name
-
-
 def _arm(run: Run) -> dict[str, Any]:
     config = run.manifest.config
     model = config.get("base_model") or config.get("model") or config.get("name")
@@ -257,7 +242,7 @@ def _arm(run: Run) -> dict[str, Any]:
         model = inner if isinstance(inner, str) else run.folder.name.rpartition("-")[0]
     seed = config.get("seed", 0)
     return {
-        "model": _short(model),
+        "model": short_name(model),
         "method": str(config.get("method") or ""),
         "seed": seed if isinstance(seed, int) else 0,
         "task": str(config.get("task") or ""),
@@ -410,38 +395,9 @@ def _sizes(costs: pd.DataFrame) -> dict[str, int]:
 # --- what is promised, what is missing --------------------------------------------------------
 
 
-def _study_file(root: Path) -> StudyFile:
-    path = root / "study.yaml"
-    if not path.is_file():
-        return StudyFile()
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise DataError(f"{path}: malformed YAML; restore it, or run the study again") from None
-    if not isinstance(values, dict):
-        return StudyFile()
-    return StudyFile(
-        name=str(values.get("name") or ""),
-        models=tuple(_short(name) for name in _names(values.get("base_models"))),
-        methods=_names(values.get("methods")),
-        tasks=_names(values.get("tasks")),
-    )
-
-
-def _names(values: Any) -> tuple[str, ...]:
-    if isinstance(values, Mapping):
-        return tuple(str(name) for name in values)
-    if not isinstance(values, list):
-        return ()
-    named = (value.get("name") if isinstance(value, Mapping) else value for value in values)
-    return tuple(str(name) for name in named if name)
-
-
 def _holes(frames: Frames) -> list[str]:
-    judged = set(
-        frames.problems[["model", "method", "task"]].drop_duplicates().itertuples(index=False)
-    )
-    judged = {tuple(map(str, cell)) for cell in judged}
+    cells = frames.problems[["model", "method", "task"]].drop_duplicates()
+    judged = {tuple(row.values()) for row in rows_of(cells)}
     missing = [
         f"{style.title(method)} on {task} ({model})"
         for model in frames.study.models

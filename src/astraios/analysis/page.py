@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from matplotlib.markers import MarkerStyle
+from matplotlib.transforms import Affine2D
 
 from astraios.analysis import style
 from astraios.analysis.style import Look
 from astraios.analysis.tables import WORDS, Column, Kind, Range, Table, show_interval, show_value
+
+LETTERS = MappingProxyType({1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"})
+"""Codes of a matplotlib path -> commands of an SVG path."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,11 @@ def mark(look: Look) -> str:
     """The method's marker as the `d` of an SVG path in a box from -1 to 1."""
     shape = MarkerStyle(look.marker)
     # SVG counts downwards, matplotlib upwards.
-    path = shape.get_path().transformed(shape.get_transform().scale(1, -1))
-    extent = max(abs(path.vertices).max(), 1e-9)
+    path = shape.get_path().transformed(shape.get_transform() + Affine2D().scale(1, -1))
+    extent = float(np.abs(np.asarray(path.vertices)).max()) or 1.0
     steps = []
     for points, code in path.iter_segments(curves=True, simplify=False):
+        letter = LETTERS[int(code)]
         numbers = " ".join(f"{number / extent:.3f}" for number in points)
-        steps.append(
-            {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}[int(code)] + ("" if code == 79 else numbers)
-        )
+        steps.append(letter if letter == "Z" else letter + numbers)
     return "".join(steps)

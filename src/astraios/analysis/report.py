@@ -166,7 +166,7 @@ def _save_figure(
     (figures / f"{name}.svg").write_text(document, encoding="utf-8")
     figure.data.to_csv(figures / f"{name}.csv", index=False, lineterminator="\n")
     # The drawing is our own and holds names and numbers only, escaped by matplotlib.
-    drawn = Markup(inline(document, figure, name, looks))  # noqa: S704
+    drawn = Markup(inline(document, figure, name, looks))
     files = (f"figures/{name}.svg", f"figures/{name}.csv")
     return _Shown(name, view.title, None, drawn, figure.caption, files)
 
@@ -204,8 +204,8 @@ def _page(
         browser_json=script_json(problems.data) if problems else "",
         how=how,
         differing=page_table(how.differing, looks) if how.differing else None,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
         script_hash=base64.b64encode(sha256(script.encode()).digest()).decode(),
     )
 
@@ -220,4 +220,4 @@ def script_json(value: Any) -> Markup:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)  # noqa: S704
+    return Markup(text)

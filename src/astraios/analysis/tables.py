@@ -63,15 +63,15 @@ class Range:
 
     @classmethod
     def of(cls, row: Mapping[str, Any] | pd.Series | None, prefix: str = "") -> Range | None:
-        """The range in `row`, columns `value, low, high` (or prefixed); None where it is missing."""
+        """The range in the columns `value, low, high` (or prefixed); None where it is missing."""
         if row is None:
             return None
         ends = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
         value, low, high = (float(row[end]) for end in ends)
         if math.isnan(value):
             return None
-        certain = "p_holm" in row and float(row["p_holm"]) < 0.05
-        return cls(value, low, high, certain)
+        p_holm = row.get("p_holm")
+        return cls(value, low, high, p_holm is not None and float(p_holm) < 0.05)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Table:
         kind: Kind = Kind.PERCENT,
         caption: str = "",
     ) -> Table:
-        """One row per `rows`, one column per `columns`, cells from `value`, in order of appearance."""
+        """One row per `rows`, one column per `columns`, cells from `value`, as they appear."""
         heads = [str(head) for head in dict.fromkeys(frame[columns])]
         cells: dict[str, dict[str, Any]] = {}
         for row, head, cell in zip(frame[rows], frame[columns], frame[value], strict=True):
@@ -132,8 +132,9 @@ class Table:
             value = row.get(column.key)
             if isinstance(value, float) and math.isnan(value):
                 value = None
-            ranged = isinstance(value, Range)
-            ends = (value.value, value.low, value.high) if ranged else (value, None, None)
+            ends: tuple[Any, ...] = (value, None, None)
+            if isinstance(value, Range):
+                ends = (value.value, value.low, value.high)
             found |= dict(zip(_csv_names(column), ends, strict=False))
         return found
 

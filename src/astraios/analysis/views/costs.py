@@ -7,7 +7,7 @@ from astraios.analysis.tables import Column, Kind, Table
 from astraios.analysis.views import View
 
 STAGES = ("pretrain", "pack", "train", "generate", "judge")
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     Column("stage", "Stage"),
     Column("method", "Method", Kind.METHOD),
     Column("runs", "Runs", Kind.COUNT),
@@ -30,7 +30,7 @@ def render(frames: Frames) -> Table:
         key=lambda item: (
             STAGES.index(item[0][0]) if item[0][0] in STAGES else len(STAGES),
             frames.models.index(item[0][1]) if item[0][1] in frames.models else 0,
-            places.get(item[0][2], len(places)),
+            places.get(str(item[0][2]), len(places)),
         )
     )
     for (stage, model, method), own in grouped:

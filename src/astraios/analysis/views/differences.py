@@ -7,7 +7,7 @@ from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Range, Table
 from astraios.analysis.views import View
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     Column("ahead", "Ahead", Kind.METHOD),
     Column("behind", "Behind", Kind.METHOD),
     Column("difference", "Difference", Kind.DIFFERENCE, "paired over problems, points"),

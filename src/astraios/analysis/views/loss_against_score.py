@@ -7,9 +7,10 @@ from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import correlation, style
 from astraios.analysis.captions import basis
-from astraios.analysis.figures import Figure, Tips, spread_labels
+from astraios.analysis.columns import rows_of
+from astraios.analysis.figures import Figure, Tips, point, spread_labels
 from astraios.analysis.frames import Frames
-from astraios.analysis.style import MUTED, PAPER
+from astraios.analysis.style import MUTED
 from astraios.analysis.tables import Kind, Range, show
 from astraios.analysis.views import View
 
@@ -26,15 +27,15 @@ def render(frames: Frames) -> Figure:
 
     def draw(canvas: Canvas) -> Tips:
         axes = canvas.subplots()
-        labels, tips = [], {}
-        for row in data.to_dict("records"):
+        labels: list[tuple[float, float, str, str]] = []
+        tips: dict[str, str] = {}
+        for row in rows_of(data):
             look = looks[row["method"]]
             x, y = row["validation_loss"], 100 * row["value"]
             ends = [100 * row["low"], 100 * row["high"]]
             axes.plot([x, x], ends, color=look.colour, lw=1.3, alpha=0.45)
             gid = f"tip-{len(tips)}"
-            mark = {"marker": look.marker, "ms": sizes[row["model"]], "mec": PAPER, "mew": 1.0}
-            axes.plot([x], [y], color=look.colour, gid=gid, **mark)
+            point(axes, x, y, look, gid, size=sizes[row["model"]])
             name = f"{look.title}, {row['model']}" if several else look.title
             tips[gid] = f"{name}: loss {x:.3f}, {y:.1f} %"
             if row["model"] == frames.headline_model or not several:
@@ -45,7 +46,6 @@ def render(frames: Frames) -> Figure:
         axes.margins(x=0.12)
         note = f"Pearson {_show(linear)}\nSpearman {_show(ranks)}"
         axes.text(0.985, 0.97, note, transform=axes.transAxes, ha="right", va="top", color=MUTED)
-        axes.get_figure(root=True).canvas.draw()
         spread_labels(axes, labels)
         return tips
 

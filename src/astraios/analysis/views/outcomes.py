@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from astraios.analysis.captions import sandbox
+from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Table
 from astraios.analysis.views import View
@@ -11,22 +14,18 @@ from astraios.records import Outcome
 
 def render(frames: Frames) -> Table:
     """One row per model, method and task; only outcomes that occur have a column."""
-    keys = ["model", "method", "task"]
+    keys = ["model", "task", "method"]
     counts = frames.verdicts.groupby([*keys, "outcome"], observed=True).size().unstack(fill_value=0)
     seen = [outcome for outcome in Outcome if outcome in counts.columns]
     if Outcome.FAULT not in seen:  # always printed: its absence is a claim too
         seen.append(Outcome.FAULT)
+    found = {tuple(row[key] for key in keys): row for row in rows_of(counts.reset_index())}
     rows = []
-    for model in frames.models:
-        for task in frames.tasks:
-            for method in frames.methods:
-                if (model, method, task) not in counts.index:
-                    continue
-                own = counts.loc[(model, method, task)]
-                total = int(own.sum())
-                found = {outcome: int(own.get(outcome, 0)) for outcome in seen}
-                row = {"model": model, "method": method, "task": task, "samples": total, **found}
-                rows.append(row)
+    for cell in product(frames.models, frames.tasks, frames.methods):
+        if cell in found:
+            own = {str(outcome): int(found[cell].get(outcome, 0)) for outcome in seen}
+            row = dict(zip(keys, cell, strict=True))
+            rows.append({**row, "samples": sum(own.values()), **own})
     columns = [
         Column("method", "Method", Kind.METHOD),
         Column("task", "Task"),

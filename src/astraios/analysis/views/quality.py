@@ -9,9 +9,10 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from astraios.analysis import style
 from astraios.analysis.captions import basis
-from astraios.analysis.figures import Figure, Tips, spread_labels
+from astraios.analysis.columns import rows_of
+from astraios.analysis.figures import Figure, Tips, point, spread_labels
 from astraios.analysis.frames import Frames
-from astraios.analysis.style import INK, MUTED, PAPER
+from astraios.analysis.style import INK, MUTED
 from astraios.analysis.tables import Kind, show_value
 from astraios.analysis.views import View
 
@@ -83,22 +84,20 @@ def _panel(axes: Axes, data: pd.DataFrame, frames: Frames, prefix: str) -> Tips:
     front = tuned[tuned["on_front"]]
     corners = (front["trainable_parameters"], 100 * front["value"])
     axes.plot(*corners, drawstyle="steps-post", color=MUTED, lw=1.2, zorder=1.5)
-    for row in data[data["method"] == style.BASE].to_dict("records"):
+    for row in rows_of(data[data["method"] == style.BASE]):
         axes.axhspan(100 * row["low"], 100 * row["high"], color=MUTED, alpha=0.14, lw=0)
         axes.axhline(100 * row["value"], color=MUTED, ls=(0, (5, 3)), lw=1)
         beside = axes.get_yaxis_transform()
         axes.text(0.01, 100 * row["high"] + 0.6, "base, untuned", transform=beside, color=MUTED)
     labels = []
-    for row in tuned.to_dict("records"):
+    for row in rows_of(tuned):
         look = looks[row["method"]]
         x, y = row["trainable_parameters"], 100 * row["value"]
         axes.plot(
             [x, x], [100 * row["low"], 100 * row["high"]], color=look.colour, lw=1.6, alpha=0.55
         )
         gid = f"{prefix}-{len(tips)}"
-        axes.plot(
-            [x], [y], marker=look.marker, ms=8.5, color=look.colour, mec=PAPER, mew=1.1, gid=gid
-        )
+        point(axes, x, y, look, gid, size=8.5)
         labels.append((x, y, look.title, look.colour))
         tips[gid] = (
             f"{look.title}: {y:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}], "
@@ -107,7 +106,6 @@ def _panel(axes: Axes, data: pd.DataFrame, frames: Frames, prefix: str) -> Tips:
     axes.set_xlabel("trainable parameters", color=INK)
     axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.get_figure(root=True).canvas.draw()  # positions are final only then
     spread_labels(axes, labels)
     return tips
 

@@ -41,7 +41,7 @@ def render(frames: Frames) -> Table:
     if len(frames.models) > 1:
         columns.insert(0, MODEL)
     caption = (
-        f"pass@1 on {task}. {basis(frames, rates)} Differences are in points, paired over problems; "
+        f"pass@1 on {task}. {basis(frames, rates)} Differences are points, paired over problems; "
         "those with a star are certain: adjusted p < 0.05 (Holm, over all pairs). "
     )
     if len(frames.robustness):

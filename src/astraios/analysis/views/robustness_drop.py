@@ -7,10 +7,11 @@ from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import style
 from astraios.analysis.captions import basis
+from astraios.analysis.columns import rows_of
 from astraios.analysis.comparison import ALL
-from astraios.analysis.figures import Figure, Tips
+from astraios.analysis.figures import Figure, Tips, point
 from astraios.analysis.frames import Frames
-from astraios.analysis.style import MUTED, PAPER
+from astraios.analysis.style import MUTED
 from astraios.analysis.views import View
 
 
@@ -27,17 +28,14 @@ def render(frames: Frames) -> Figure:
         tips: dict[str, str] = {}
         offsets = np.linspace(-0.34, 0.34, max(len(looks), 2))
         for offset, (method, look) in zip(offsets, looks.items(), strict=False):
-            own = data[data["method"] == method].to_dict("records")
+            own = rows_of(data[data["method"] == method])
             for row in own:
                 y = slices.index(row["slice"]) + offset
                 ends = [-100 * row["drop_high"], -100 * row["drop_low"]]
                 gid = f"tip-{len(tips)}"
                 axes.plot(ends, [y, y], color=look.colour, lw=1.4, alpha=0.55)
-                mark = {"marker": look.marker, "ms": 6.5, "mec": PAPER, "mew": 0.8, "ls": "none"}
-                label = look.title if row is own[0] else None
-                axes.plot(
-                    [-100 * row["drop"]], [y], color=look.colour, gid=gid, label=label, **mark
-                )
+                label = look.title if row is own[0] else ""
+                point(axes, -100 * row["drop"], y, look, gid, size=6.5, label=label)
                 tips[gid] = (
                     f"{look.title}, {_name(row['slice'])}: {100 * row['clean']:.1f} % clean, "
                     f"{100 * row['value']:.1f} % perturbed"

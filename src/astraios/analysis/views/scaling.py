@@ -6,9 +6,9 @@ from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import style
 from astraios.analysis.captions import basis
-from astraios.analysis.figures import Figure, Tips
+from astraios.analysis.columns import rows_of
+from astraios.analysis.figures import Figure, Tips, point
 from astraios.analysis.frames import Frames
-from astraios.analysis.style import PAPER
 from astraios.analysis.views import View
 
 
@@ -32,12 +32,11 @@ def render(frames: Frames) -> Figure:
             nudge = 1 + 0.012 * (shift - len(looks) / 2)
             xs = [x * nudge if sized else x + nudge - 1 for x in own["x"]]
             axes.plot(xs, 100 * own["value"], color=look.colour, lw=1.5, label=look.title)
-            for x, row in zip(xs, own.to_dict("records"), strict=True):
+            for x, row in zip(xs, rows_of(own), strict=True):
                 ends = [100 * row["low"], 100 * row["high"]]
                 axes.plot([x, x], ends, color=look.colour, lw=1.1, alpha=0.45)
                 gid = f"tip-{len(tips)}"
-                mark = {"marker": look.marker, "ms": 7, "mec": PAPER, "mew": 0.9}
-                axes.plot([x], [100 * row["value"]], color=look.colour, gid=gid, **mark)
+                point(axes, x, 100 * row["value"], look, gid)
                 tips[gid] = f"{look.title}, {row['model']}: {100 * row['value']:.1f} %"
         models = [model for model in frames.models if model in set(data["model"])]
         if sized:

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import style
 from astraios.analysis.captions import sandbox
-from astraios.analysis.figures import Figure, Tips
+from astraios.analysis.columns import rows_of
+from astraios.analysis.figures import Figure, Tips, point
 from astraios.analysis.frames import Frames
-from astraios.analysis.style import PAPER
 from astraios.analysis.views import View
 
 
@@ -35,11 +35,10 @@ def render(frames: Frames) -> Figure:
             mean = 100 * rows["value"].mean()
             axes.plot([place - 0.28, place + 0.28], [mean, mean], color=look.colour, lw=2)
             shifts = np.linspace(-0.14, 0.14, len(rows)) if len(rows) > 1 else [0.0]
-            for shift, row in zip(shifts, rows.to_dict("records"), strict=True):
+            for shift, row in zip(shifts, rows_of(rows), strict=True):
                 gid = f"tip-{len(tips)}"
-                mark = {"marker": look.marker, "ms": 7, "mec": PAPER, "mew": 0.9}
                 y = 100 * row["value"]
-                axes.plot([place + shift], [y], color=look.colour, gid=gid, **mark)
+                point(axes, place + shift, y, look, gid)
                 tips[gid] = f"{look.title}, seed {row['seed']}: {y:.1f} %"
         axes.set_xticks(range(len(looks)), [look.title for look in looks.values()])
         axes.tick_params(axis="x", length=0)

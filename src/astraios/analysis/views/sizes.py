@@ -6,6 +6,7 @@ from typing import Any
 
 from astraios.analysis import style
 from astraios.analysis.captions import basis
+from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Range, Table
 from astraios.analysis.views import View
@@ -16,7 +17,7 @@ def render(frames: Frames) -> Table:
     rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
     models = [model for model in frames.models if model in set(rates["model"])]
     cells: dict[str, dict[str, Any]] = {method: {"method": method} for method in frames.methods}
-    for row in rates.to_dict("records"):
+    for row in rows_of(rates):
         cells[row["method"]][row["model"]] = Range.of(row)
     columns = [Column("method", "Method", Kind.METHOD)]
     for model in models:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from astraios.analysis.captions import basis
+from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Range, Table
 from astraios.analysis.views import View
@@ -25,9 +26,9 @@ def render(frames: Frames) -> Table:
         if len(slices) > 1:
             columns += [Column(f"{task}:{s}", f"· {s or 'other'} %", Kind.RATE) for s in slices]
     cells: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in frames.pass_rates.to_dict("records"):
+    for row in rows_of(frames.pass_rates):
         cells.setdefault((row["model"], row["method"]), {})[row["task"]] = Range.of(row)
-    for row in frames.slice_rates.to_dict("records"):
+    for row in rows_of(frames.slice_rates):
         key = f"{row['task']}:{row['slice']}"
         cells.setdefault((row["model"], row["method"]), {})[key] = Range.of(row)
     rows = [

@@ -1,0 +1,59 @@
+"""What the study file promises, read loosely: the report needs four lists of it and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from astraios.errors import DataError
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What the study file promises; empty where there is none."""
+
+    name: str = ""
+    models: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+
+
+def read_study_file(root: Path) -> StudyFile:
+    """The lists of `root/study.yaml`; empty ones where there is no such file.
+
+    Raises:
+        DataError: if it is not YAML.
+    """
+    path = root / "study.yaml"
+    if not path.is_file():
+        return StudyFile()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise DataError(f"{path}: malformed YAML; restore it, or run the study again") from None
+    if not isinstance(values, dict):
+        return StudyFile()
+    return StudyFile(
+        name=str(values.get("name") or ""),
+        models=tuple(short_name(name) for name in _names(values.get("base_models"))),
+        methods=_names(values.get("methods")),
+        tasks=_names(values.get("tasks")),
+    )
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    if isinstance(values, Mapping):
+        return tuple(str(name) for name in values)
+    if not isinstance(values, list):
+        return ()
+    named = (value.get("name") if isinstance(value, Mapping) else value for value in values)
+    return tuple(str(name) for name in named if name)
+
+
+def short_name(name: str) -> str:
+    """The last part of a model's name: `bigcode/starcoderbase-1b` -> `starcoderbase-1b`."""
+    return PurePosixPath(name.rstrip("/")).name or name
