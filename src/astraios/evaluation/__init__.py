@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""The stages behind training: generate, judge, score, and grading of imported generations."""

@@ -112,18 +112,24 @@ class Task(ABC, Generic[P]):
         """The rule by which a completion of this turn needs no more tokens, if there is one."""
         return None
 
+    def head(self, problem: P) -> str:
+        """What stands in front of a completion in a *final text* of `problem`.
+
+        A final text is what the BigCode harness writes: the prompt, or a part of it, in front, and
+        the completion behind it, cut at its end.
+        """
+        return ""
+
     def openings(self, problem: P) -> tuple[str, ...]:
         """What a final text of `problem` begins with, one of these; empty where anything goes.
 
-        Every generations file of the BigCode harness holds final texts: prompt in front, cut at the
-        end. The openings tell whether a file belongs to this task.
+        This tells whether a file of generations belongs to the task.
         """
-        return ()
+        head = self.head(problem).rstrip()
+        return (head,) if head else ()
 
-    def final_program(self, problem: P, text: str, *, whole: bool = True) -> Program | None:
-        """What to run for a final text that was imported, taken as it stands: nothing is cut.
-
-        `whole` is False for text that continues the problem's prompt and does not repeat it.
+    def final_program(self, problem: P, text: str) -> Program | None:
+        """What to run for a final text that was imported: as it stands, nothing is cut.
 
         Raises:
             GenerationsError: if the task can only be graded from raw completions.

@@ -131,8 +131,7 @@ class PackTask(Task[PackProblem]):
     # --- what the kinds of task differ in ---
 
     @abstractmethod
-    def head(self, problem: PackProblem) -> str:
-        """What every final text of `problem` begins with, white space at its end included."""
+    def head(self, problem: PackProblem) -> str: ...
 
     # --- shared by all kinds ---
 
@@ -165,8 +164,8 @@ class PackTask(Task[PackProblem]):
     def program(self, problem: PackProblem, turns: tuple[str, ...]) -> Program:
         return self._program(problem, self.final_text(problem, turns))
 
-    def final_program(self, problem: PackProblem, text: str, *, whole: bool = True) -> Program:
-        return self._program(problem, text if whole else self.head(problem) + text)
+    def final_program(self, problem: PackProblem, text: str) -> Program:
+        return self._program(problem, text)
 
     def openings(self, problem: PackProblem) -> tuple[str, ...]:
         readings = (problem, as_today(problem), as_in_2023(problem))

@@ -1,0 +1,215 @@
+"""Grading: a file of generations in, scores out. Import, judge, score in one run folder.
+
+    samples.jsonl     the file's texts as samples
+    and what `judge` writes
+
+The same file, task, options and tool versions name the same default folder, so the same command
+takes up an interrupted run, and says so when there is nothing left to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from astraios import tasks
+from astraios.config import data_dir as resolve_data_dir
+from astraios.config import digest, fingerprint
+from astraios.evaluation.generations_file import checksum
+from astraios.evaluation.imports import Generations
+from astraios.evaluation.judge import judge, judge_config
+from astraios.evaluation.score import scores_of
+from astraios.progress import Progress, silent
+from astraios.records import Outcome, Score, Verdict
+from astraios.runs import Run, is_done, read_run
+
+log = logging.getLogger(__name__)
+
+GRADED = Path("runs") / "graded"
+"""Where runs go unless a folder is given."""
+
+WRONG_ANSWER, EXCEPTION = "wrong answer", "exception"
+KINDS = (
+    Outcome.PASSED,
+    WRONG_ANSWER,
+    EXCEPTION,
+    Outcome.COMPILE_ERROR,
+    Outcome.CRASHED,
+    Outcome.TIMED_OUT,
+    Outcome.OUT_OF_MEMORY,
+    Outcome.FORGED,
+    Outcome.UNPARSED,
+    Outcome.VULNERABLE,
+    Outcome.SAFE,
+    Outcome.FAULT,
+)
+"""Rows of the outcome table, in order."""
+
+
+@dataclass(frozen=True)
+class OutcomeRow:
+    """One line of the outcome table, with the first verdict of its kind."""
+
+    kind: str
+    n: int
+    share: float
+    """Of all judged samples, faults included."""
+    problem_id: str
+    index: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class GradeResult:
+    """What grading found."""
+
+    task: str
+    task_version: str
+    scores: tuple[Score, ...]
+    outcomes: dict[str, int]
+    """Outcome -> samples."""
+    run: Path
+    """The run folder; `verdicts.jsonl` in it holds every verdict."""
+    sandbox: str
+    """Level of isolation the programs ran at."""
+    was_done: bool
+    """Whether nothing had to be judged."""
+
+    @property
+    def n_faults(self) -> int:
+        """Samples that could not be judged, by a failure of ours."""
+        return self.outcomes.get(Outcome.FAULT, 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `grade --json` prints; scripts depend on it."""
+        return {
+            "task": self.task,
+            "task_version": self.task_version,
+            "scores": [score.model_dump(mode="json") for score in self.scores],
+            "outcomes": self.outcomes,
+            "run": str(self.run),
+        }
+
+    def rows(self) -> list[OutcomeRow]:
+        """The outcome table."""
+        return outcome_rows(read_run(self.run).read("verdicts", Verdict))
+
+
+def grade(
+    path: Path,
+    task_name: str,
+    *,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    jobs: int | None = None,
+    sandbox: str = "auto",
+    limit_problems: int | None = None,
+    limit_samples: int | None = None,
+    references: bool = True,
+    progress: Progress = silent,
+) -> GradeResult:
+    """Judge and score the generations in `path`.
+
+    Args:
+        path: a file of generations; see `evaluation.imports` for the formats.
+        task_name: what they answer, such as `humanevalfixtests-python`.
+        data_dir: folder of benchmark files; else the `ASTRAIOS_DATA` variable, else the hub.
+        out: the run folder; `runs/graded/<file>-<task>-<hash>` by default.
+        jobs: programs that run at a time; one a core by default.
+        sandbox: the level of isolation asked for.
+        limit_problems: judge only the first so many problems.
+        limit_samples: judge only the first so many samples of each problem.
+        references: whether to run the reference solutions first.
+        progress: told (samples judged, samples in all, rate).
+
+    Raises:
+        UnknownNameError: there is no such task.
+        MissingDataError: the file or the benchmark's data are not there.
+        GenerationsError: the file does not fit the task; nothing was run.
+        MissingToolError: a toolchain is not there; nothing was run.
+        WorkError: reference solutions fail on this machine; no sample was run.
+        RunError: `out` holds something else.
+    """
+    task = tasks.task(task_name)
+    checked = checksum(path)
+    data_dir = resolve_data_dir(data_dir)
+    problems = task.problems(data_dir)
+    config = judge_config(
+        task, jobs=jobs, limit_problems=limit_problems, limit_samples=limit_samples
+    )
+    generations = Generations(path, task, problems, data_dir, limit_problems, limit_samples)
+    n_samples = generations.check([tasks.task(name) for name in _others(task.name)])
+    log.info("%s: %d samples of %s", path, n_samples, task.name)
+    inputs = {"generations": checked}
+    folder = out or GRADED / f"{_stem(path)}-{task.name}-{digest([fingerprint(config), checked])}"
+    was_done = is_done(folder, config)
+    run = judge(
+        task,
+        generations.samples(),
+        folder,
+        problems=problems,
+        config=config,
+        sandbox=sandbox,
+        references=references,
+        inputs=inputs,
+        progress=progress,
+    )
+    return _result(task, run, was_done)
+
+
+def _others(name: str) -> Iterable[str]:
+    return (other for other in tasks.names() if other != name)
+
+
+def _stem(path: Path) -> str:
+    """The file's name without what says its format: `1b-lora.json.gz` -> `1b-lora`."""
+    name = path.name
+    for suffix in (".gz", ".jsonl", ".json"):
+        name = name.removesuffix(suffix)
+    return name or "generations"
+
+
+def _result(task: tasks.Task[Any], run: Run, was_done: bool) -> GradeResult:
+    outcomes = Counter(verdict.outcome for verdict in run.read("verdicts", Verdict))
+    return GradeResult(
+        task=task.name,
+        task_version=task.version,
+        scores=tuple(scores_of(task, run)),
+        outcomes={outcome: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
+        run=run.folder,
+        sandbox=run.manifest.environment.get("sandbox", ""),
+        was_done=was_done and not outcomes[Outcome.FAULT],
+    )
+
+
+def outcome_rows(verdicts: Iterable[Verdict]) -> list[OutcomeRow]:
+    """How many samples came to which end, with one example each."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        kind = _kind(verdict)
+        counts[kind] += 1
+        examples.setdefault(kind, verdict)
+    return [
+        OutcomeRow(
+            kind=str(kind).replace("_", " "),
+            n=counts[kind],
+            share=counts[kind] / counts.total(),
+            problem_id=examples[kind].problem_id,
+            index=examples[kind].index,
+            detail=examples[kind].detail,
+        )
+        for kind in KINDS
+        if counts[kind]
+    ]
+
+
+def _kind(verdict: Verdict) -> str:
+    if verdict.outcome is not Outcome.FAILED:
+        return verdict.outcome
+    wrong = not verdict.detail or verdict.detail.startswith("AssertionError")
+    return WRONG_ANSWER if wrong else EXCEPTION
