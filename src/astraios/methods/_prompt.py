@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import peft
+import torch
 from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftType
 from torch import Tensor, nn
 
@@ -19,8 +20,8 @@ from astraios.methods._padding import insert, leading, positions, take_out, take
 
 __all__ = ["PeftModelForCausalLM", "prompt_inputs", "repair_left_padding"]
 
-EMBEDDED = (PeftType.P_TUNING, PeftType.PROMPT_TUNING, PeftType.MULTITASK_PROMPT_TUNING)
-"""Methods whose virtual tokens are rows of input embeddings."""
+EMBEDDED = (PeftType.P_TUNING, PeftType.PROMPT_TUNING)
+"""Methods whose virtual tokens are rows of input embeddings, the same for every row."""
 
 
 def prompt_inputs(
@@ -55,8 +56,8 @@ def virtual_mask(mask_BT: Tensor, n_virtual: int) -> Tensor:
 class PeftModelForCausalLM(peft.PeftModelForCausalLM):  # type: ignore[misc]
     """PEFT's class of this name, right for prompt learning on left-padded rows.
 
-    Logits keep PEFT's layout: the virtual positions first, then the row. Where no row starts with
-    padding, and for all other methods, it is PEFT's own code that runs.
+    Logits keep PEFT's layout: the virtual positions first, then the row. For all other methods, and
+    in `forward` where no row starts with padding, it is PEFT's own code that runs.
     """
 
     # PEFT compares the names of these classes, so this one has the name of its parent.
@@ -94,9 +95,11 @@ class PeftModelForCausalLM(peft.PeftModelForCausalLM):  # type: ignore[misc]
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As PEFT's; see the class."""
         mask_BT = kwargs.get("attention_mask")
-        if mask_BT is None or not self._needs_repair(mask_BT):
+        if not self._embeds_prompt() or (mask_BT is not None and mask_BT.dim() != 2):
             prepared: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
             return prepared
+        if mask_BT is None:  # generation drops a mask of ones
+            mask_BT = torch.ones_like(args[0] if args else kwargs["input_ids"])
         kwargs.pop("task_ids", None)
         inputs: dict[str, Any] = self.base_model_prepare_inputs_for_generation(*args, **kwargs)
         for name in ("cache_position", "position_ids", "token_type_ids"):
@@ -125,10 +128,11 @@ class PeftModelForCausalLM(peft.PeftModelForCausalLM):  # type: ignore[misc]
             )
         return self.get_base_model().generate_batch(*args, **kwargs)
 
+    def _embeds_prompt(self) -> bool:
+        return self.active_peft_config.peft_type in EMBEDDED and not self._adapters_disabled
+
     def _needs_repair(self, mask: Tensor) -> bool:
-        config = self.active_peft_config
-        embedded = config.peft_type in EMBEDDED and not self._adapters_disabled
-        return embedded and mask.dim() == 2 and bool((mask[:, 0] == 0).any())
+        return self._embeds_prompt() and mask.dim() == 2 and bool((mask[:, 0] == 0).any())
 
 
 def repair_left_padding() -> None:
