@@ -15,7 +15,6 @@ of samples.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,8 +71,8 @@ class JudgeConfig(Config):
     """Judge only the first so many problems."""
     limit_samples: int | None = Field(default=None, ge=1)
     """Judge only the first so many samples of each problem."""
-    jobs: int = Field(default=1, ge=1, json_schema_extra=OPERATIONAL)
-    """Programs that run at a time."""
+    jobs: int | None = Field(default=None, ge=1, json_schema_extra=OPERATIONAL)
+    """Programs that run at a time; one a core by default."""
 
 
 def judge_config(
@@ -106,7 +105,7 @@ def judge_config(
         limits=limits,
         limit_problems=limit_problems,
         limit_samples=limit_samples,
-        jobs=jobs or len(os.sched_getaffinity(0)),
+        jobs=jobs,
     )
 
 
