@@ -36,8 +36,11 @@ class Browser:
     note: str
 
 
-def browser(frames: Frames, budget: int = BUDGET_BYTES) -> Browser | None:
-    """Collect the problems; None if nothing was judged."""
+def browser(frames: Frames, best: str | None = None, budget: int = BUDGET_BYTES) -> Browser | None:
+    """Collect the problems; None if nothing was judged.
+
+    The page opens with the untuned base (or the first method) beside `best`.
+    """
     arms = _arms(frames)
     if not arms:
         return None
@@ -63,12 +66,14 @@ def browser(frames: Frames, budget: int = BUDGET_BYTES) -> Browser | None:
             for model, method in names
         ],
         "texts": texts.all,
+        "open": [0, next((n for n, (_, method) in enumerate(names) if method == best), 0)],
         "problems": problems,
     }
-    return Browser(data, len(problems), n_left_out, _note(frames, len(problems), n_left_out))
+    note = _note(frames, len(problems), n_left_out, texts.n_cut)
+    return Browser(data, len(problems), n_left_out, note)
 
 
-def _note(frames: Frames, n_shown: int, n_left_out: int) -> str:
+def _note(frames: Frames, n_shown: int, n_left_out: int, n_cut: int) -> str:
     parts = [f"{n_shown:,} problems"]
     if n_left_out:
         parts.append(
@@ -80,7 +85,9 @@ def _note(frames: Frames, n_shown: int, n_left_out: int) -> str:
     most = int(frames.problems[["n", "n_faults"]].sum(axis=1).max())
     if most > MOST_SAMPLES * max(1, frames.problems["seed"].nunique()):
         parts.append(f"the first {MOST_SAMPLES} samples of a problem")
-    return f"{'; '.join(parts)}. Texts longer than {LONGEST:,} characters are cut."
+    if n_cut:
+        parts.append(f"{n_cut:,} texts of more than {LONGEST:,} characters are cut")
+    return "; ".join(parts) + "."
 
 
 def _arms(frames: Frames) -> list[Evaluation]:
@@ -187,10 +194,12 @@ class _Texts:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self.n_cut = 0
 
     def number(self, text: str) -> int:
         """The number of `text` in `all`; long texts are cut first."""
         if len(text) > LONGEST:
+            self.n_cut += 1
             text = f"{text[:LONGEST]}\n[... {len(text) - LONGEST:,} characters more]"
         return self._numbers.setdefault(text, len(self._numbers))
 

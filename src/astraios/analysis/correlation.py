@@ -17,6 +17,8 @@ Z_95 = 1.959963984540054
 def pearson(x: Sequence[float], y: Sequence[float]) -> Range | None:
     """Linear correlation with Fisher's 95 % interval; None where it is not defined.
 
+    A perfect correlation has no such interval: its ends are not numbers.
+
     `tanh(atanh r -+ 1.96 / sqrt(n - 3))`, Fisher 1921; needs four points that are not all equal.
     """
     return _interval(x, y, lambda r: 1.0)
@@ -40,7 +42,6 @@ def _interval(
         return None
     r = float(np.corrcoef(x, y)[0, 1])
     if abs(r) >= 1 - 1e-12:  # atanh has no value there
-        r = math.copysign(1.0, r)
-        return Range(r, r, r)
+        return Range(math.copysign(1.0, r), math.nan, math.nan)
     wide = Z_95 * math.sqrt(variance(r) / (n - 3))
     return Range(r, math.tanh(math.atanh(r) - wide), math.tanh(math.atanh(r) + wide))

@@ -50,6 +50,9 @@ SETTINGS = MappingProxyType(
         "ytick.labelcolor": MUTED,
         "legend.frameon": False,
         "legend.fontsize": 9,
+        "legend.columnspacing": 1.3,
+        "legend.handletextpad": 0.45,
+        "legend.handlelength": 1.5,
         "figure.facecolor": "none",
         "axes.facecolor": "none",
         "savefig.facecolor": "none",
@@ -60,6 +63,9 @@ THEME = MappingProxyType(
     {INK: "ink", MUTED: "muted", GRID: "rule", PAPER: "paper", BAD: "bad", GOOD: "good"}
 )
 """Colours that a page replaces by its own variables."""
+
+THIN = frozenset("PX*")
+"""Markers with little ink for their size."""
 
 Tips = Mapping[str, str]
 """Group id of a mark -> what it says when pointed at, and to a screen reader."""
@@ -89,7 +95,7 @@ def point(
         [x],
         [y],
         marker=look.marker,
-        ms=size,
+        ms=size * (1.3 if look.marker in THIN else 1),
         color=look.colour,
         mec=PAPER,
         mew=0.9,
@@ -138,7 +144,7 @@ def inline(document: str, figure: Figure, name: str, looks: Mapping[str, Look]) 
 
 
 def spread_labels(
-    axes: Axes, labels: list[tuple[float, float, str, str]], *, gap: float = 1.25
+    axes: Axes, labels: list[tuple[float, float, str, str]], *, gap: float = 1.25, lift: float = 0
 ) -> None:
     """Write a label beside each point so that no two overlap.
 
@@ -149,12 +155,14 @@ def spread_labels(
         axes: where the points are; its limits and scales are as they will be printed.
         labels: `(x, y, text, colour)` in data coordinates.
         gap: distance of two labels, in heights of a line of text.
+        lift: how far above its point a label stands if there is room, in the same unit.
     """
     canvas = axes.get_figure(root=True)
     if canvas is None:
         raise ValueError("the axes belong to no figure")
     canvas.canvas.draw()  # positions are final only then
     line = gap * mpl.rcParams["font.size"] * canvas.dpi / 72
+    raised = lift * line / gap
     points = [axes.transData.transform((x, y)) for x, y, _, _ in labels]
     right = axes.transAxes.transform((1, 1))[0]
     placed: list[tuple[float, float, float]] = []  # left, right, y of labels that are set
@@ -162,9 +170,11 @@ def spread_labels(
         x, y, text, colour = labels[place]
         at_x, at_y = points[place]
         width = 0.62 * mpl.rcParams["font.size"] * canvas.dpi / 72 * len(text)
-        leftward = at_x + 9 + width > right + 40
+        leftward = at_x + 9 + width > right
         start = at_x - 9 - width if leftward else at_x + 9
-        offsets = sorted((step * line * 0.5 for step in range(-12, 13)), key=abs)
+        offsets = sorted(
+            (step * line * 0.25 for step in range(-24, 25)), key=lambda y: abs(y - raised)
+        )
         shift = next(
             (
                 offset
@@ -174,7 +184,7 @@ def spread_labels(
                     for begin, end, other in placed
                 )
             ),
-            0.0,
+            raised,
         )
         placed.append((start, start + width, at_y + shift))
         note = axes.annotate(
@@ -188,7 +198,7 @@ def spread_labels(
             fontweight="bold",
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.75},
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkB": 4}
-            if abs(shift) > line
+            if abs(shift) > 1.5 * line
             else None,
         )
         note.set_in_layout(False)  # positions above would no longer hold

@@ -63,7 +63,8 @@ def _paragraphs(frames: Frames) -> list[str]:
         seeds = ", ".join(map(str, sorted(trained["seed"].unique())))
         paragraphs.append(
             f"Each was tuned with {trained['method'].nunique()} methods ({methods}), "
-            f"training seeds {seeds}: {len(trained)} trainings."
+            f"training seed{'s' * (trained['seed'].nunique() > 1)} {seeds}: "
+            f"{len(trained)} trainings."
         )
     for task in frames.tasks:
         own = frames.problems[frames.problems["task"] == task]

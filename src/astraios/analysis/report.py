@@ -42,6 +42,8 @@ HERO = "quality"
 FIRST_TABLE = "results"
 TERMINAL = ("model", "method", "trainable", "validation_loss", "pass", "over_base", "over_fft")
 """Columns of the results table that fit a terminal."""
+WIDE = 9.0
+"""Inches from which a figure leaves no room for a caption beside it."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -77,6 +79,8 @@ class _Shown:
     figure: Markup | None = None
     caption: str = ""
     files: tuple[str, ...] = ()
+    wide: bool = False
+    """A figure that needs the whole width, its caption below."""
 
 
 def write_report(root: Path, out: Path | None = None) -> ReportPaths:
@@ -168,7 +172,7 @@ def _save_figure(
     # The drawing is our own and holds names and numbers only, escaped by matplotlib.
     drawn = Markup(inline(document, figure, name, looks))
     files = (f"figures/{name}.svg", f"figures/{name}.csv")
-    return _Shown(name, view.title, None, drawn, figure.caption, files)
+    return _Shown(name, view.title, None, drawn, figure.caption, files, figure.width > WIDE)
 
 
 def _page(
@@ -183,7 +187,7 @@ def _page(
     )
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     said: Answer = answer(frames)
-    problems = browser(frames)
+    problems = browser(frames, said.best)
     how = provenance(frames)
     rest = [item for item in shown if item.name not in (HERO, FIRST_TABLE)]
     return environment.get_template("report.html").render(

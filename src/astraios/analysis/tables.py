@@ -207,7 +207,7 @@ def show(value: Any, kind: Kind) -> str:
         return HOLE
     if isinstance(value, Range):
         mark = "*" if value.certain else ""
-        return f"{show_value(value.value, kind)}{mark} {show_interval(value, kind)}"
+        return f"{show_value(value.value, kind)}{mark} {show_interval(value, kind)}".rstrip()
     return show_value(value, kind)
 
 
@@ -237,7 +237,9 @@ def show_value(value: Any, kind: Kind) -> str:
 
 
 def show_interval(value: Range, kind: Kind) -> str:
-    """The ends of a range: `[51.0, 64.4]`; differences are signed."""
+    """The ends of a range: `[51.0, 64.4]`; differences are signed; nothing if there are none."""
+    if math.isnan(value.low):
+        return ""
     return f"[{show_value(value.low, kind)}, {show_value(value.high, kind)}]"
 
 

@@ -67,7 +67,7 @@
   // --- problems ---
   const source = $("browser-data");
   if (!source) return;
-  const { tasks, arms, texts, problems } = JSON.parse(source.textContent);
+  const { tasks, arms, texts, open, problems } = JSON.parse(source.textContent);
   const GOOD = new Set(["passed", "safe"]);
   const state = { shown: [], at: 0 };
   const fields = ["task", "filter", "find", "left", "right"].map($);
@@ -79,8 +79,7 @@
     option(left, number, arm.title);
     option(right, number, arm.title);
   });
-  left.value = 0;
-  right.value = Math.min(1, arms.length - 1);
+  [left.value, right.value] = open;
 
   const sides = [
     ["all", "all problems"],

@@ -58,6 +58,8 @@ def render(frames: Frames) -> Figure:
         f"Spearman {_show(ranks)} (95 % Fisher intervals); the untuned base is drawn, not counted. "
         f"{sized}{basis(frames, rates)}",
         f"Validation loss against pass@1; Pearson correlation {_show(linear)}.",
+        width=8.2,
+        height=4.4,
     )
 
 

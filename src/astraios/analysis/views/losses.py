@@ -43,7 +43,7 @@ def render(frames: Frames) -> Figure:
         f"Loss on the answer's tokens while tuning {model}. {smoothed}{seeds}"
         "Validation examples are the same for all methods.",
         f"Training and validation loss of {data['method'].nunique()} methods over the steps.",
-        width=8.6,
+        width=8.4,
         height=3.9,
     )
 

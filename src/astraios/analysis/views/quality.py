@@ -45,7 +45,7 @@ def render(frames: Frames) -> Figure:
         f"the untuned base. {basis(frames, rates)}",
         f"pass@1 against trainable parameters, one point per method; on the Pareto front of "
         f"{frames.headline_model}: {front or 'nothing'}.",
-        width=9.4 if len(models) == 1 else 3.9 * len(models),
+        width=8.2 if len(models) == 1 else 3.9 * len(models),
         height=4.4,
     )
 
@@ -106,7 +106,7 @@ def _panel(axes: Axes, data: pd.DataFrame, frames: Frames, prefix: str) -> Tips:
     axes.set_xlabel("trainable parameters", color=INK)
     axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    spread_labels(axes, labels)
+    spread_labels(axes, labels, lift=0.7)  # clear of the front
     return tips
 
 

@@ -56,7 +56,7 @@ def render(frames: Frames) -> Figure:
         f"problems a point; the spread between seeds is not part of the intervals elsewhere; "
         f"{n_faults} faults left out; sandbox: {sandbox(frames)}.",
         f"pass@1 of each seed, per method; typical standard deviation {typical} points.",
-        width=8.0,
+        width=8.2,
         height=3.7,
     )
 
