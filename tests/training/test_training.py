@@ -42,14 +42,14 @@ BASE = PretrainingConfig(
 )
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a signal."""
 
 
 def killer(at_step: int) -> Any:
     def progress(done: int, total: int, note: str) -> None:
         if done == at_step:
-            raise Killed
+            raise KilledError
 
     return progress
 
@@ -81,7 +81,7 @@ def test_pretraining_lowers_the_loss_and_leaves_a_model(base: Path) -> None:
 
 def test_an_interrupted_pretraining_ends_with_the_same_weights(base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         pretrain(BASE, folder, progress=killer(7))
     assert not is_done(folder)
     pretrain(BASE, folder)
@@ -95,7 +95,7 @@ def test_an_interrupted_tuning_equals_an_undisturbed_one(
     method: str, base: Path, tmp_path: Path
 ) -> None:
     tune(config(method), tmp_path / "whole", base=base)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         tune(config(method), tmp_path / "cut", base=base, progress=killer(9))
     tune(config(method), tmp_path / "cut", base=base)
     whole, cut = steps(tmp_path / "whole"), steps(tmp_path / "cut")
@@ -208,7 +208,7 @@ def test_divergence_stops_with_the_rate_to_lower(tmp_path: Path) -> None:
     rows: list[Row] = [row(documents()[0])] * (wild.n_steps * wild.batch_size)
     with (
         Run.open(tmp_path / "run", kind=RunKind.TRAIN, config=wild) as run,
-        pytest.raises(TrainingError, match="lower optimization.learning_rate"),
+        pytest.raises(TrainingError, match=r"lower optimization\.learning_rate"),
     ):
         fit(model, rows, wild, run)
 
@@ -236,7 +236,7 @@ def test_schedules_warm_up_and_end_where_they_say(
 def test_a_torn_checkpoint_is_not_used(base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cut"
     tune(config("fft"), tmp_path / "whole", base=base)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         tune(config("fft"), folder, base=base, progress=killer(9))
     shutil.rmtree(folder / "checkpoints" / "checkpoint-4", ignore_errors=True)
     (folder / "checkpoints" / "checkpoint-8" / "complete.json").unlink()

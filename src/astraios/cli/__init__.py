@@ -120,7 +120,9 @@ def demo(
 
 @study_app.command("run")
 def study_run(
-    study: Annotated[str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")],
+    study: Annotated[
+        str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")
+    ],
     overrides: Overrides = None,
     out: Out = Path("runs"),
     data_dir: DataDir = None,
@@ -181,14 +183,16 @@ def _write_report(root: Path, out: Path | None, as_json: bool) -> Path:
         say("writing the report")
     written = write_report(root, out)
     if not as_json:
-        tell(str(terminal_table(root)))
-        tell(f"\nreport: {written.index}")
+        found = terminal_table(root)
+        tell(f"{found.text}\n\n{found.answer}\n\nreport: {written.index}")
     return Path(written.index)
 
 
 @study_app.command("plan")
 def study_plan(
-    study: Annotated[str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")],
+    study: Annotated[
+        str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")
+    ],
     overrides: Overrides = None,
     out: Out = Path("runs"),
     as_json: AsJson = False,
@@ -199,7 +203,9 @@ def study_plan(
 
 @study_app.command("status")
 def study_status(
-    study: Annotated[str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")],
+    study: Annotated[
+        str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")
+    ],
     overrides: Overrides = None,
     out: Out = Path("runs"),
     as_json: AsJson = False,
@@ -278,7 +284,9 @@ def train(
 
 @app.command()
 def grade(
-    generations: Annotated[Path, typer.Argument(help="JSON lists, samples.jsonl, or JSONL; .gz too.")],
+    generations: Annotated[
+        Path, typer.Argument(help="JSON lists, samples.jsonl, or JSONL; .gz too.")
+    ],
     task: Annotated[str, typer.Option("--task", help="A name of `astraios list tasks`.")],
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder to write.")] = None,
@@ -291,6 +299,7 @@ def grade(
     """Run a file of generations against its task and score it."""
     from astraios.cli.display import bar, table
     from astraios.cli.display import out as tell
+    from astraios.cli.grading import outcome_row, score_row
     from astraios.config import data_dir as find_data
     from astraios.evaluation.grade import grade as grade_file
 
@@ -309,9 +318,9 @@ def grade(
     if as_json:
         _print_json(result.as_json())
     else:
-        tell(table(result.score_rows()))
+        tell(table([score_row(score) for score in result.scores]))
         tell("")
-        tell(table(result.outcome_rows()))
+        tell(table([outcome_row(row) for row in result.rows()]))
         tell(f"\nsandbox: {result.sandbox}\nverdicts: {result.run}")
     if result.n_faults:
         raise WorkError(
@@ -360,11 +369,11 @@ def list_parts(
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what works on this machine: libraries, toolchains, sandbox, accelerators, data."""
-    from astraios.cli import doctor as checks
+    from astraios.cli import machine
     from astraios.cli.display import out as tell
     from astraios.cli.display import table
 
-    rows = checks.rows()
+    rows = machine.rows()
     if as_json:
         _print_json(rows)
     else:
@@ -393,5 +402,3 @@ def show(
         _print_json(story)
     else:
         tell(inspect.problem_text(story))
-
-

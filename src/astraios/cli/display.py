@@ -66,9 +66,7 @@ def bar(label: str, unit: str) -> Iterator[Report]:
         return
     with _bars(on) as bars:
         task = bars.add_task(label, total=None, unit=unit, note="")
-        yield lambda done, total, note: bars.update(
-            task, completed=done, total=total, note=note
-        )
+        yield lambda done, total, note: bars.update(task, completed=done, total=total, note=note)
 
 
 class StudyDisplay:

@@ -45,7 +45,8 @@ def problem(folder: Path, problem_id: str) -> dict[str, Any]:
     samples = list(runs.read_records(asked / "samples.jsonl", Sample))
     verdicts = [v for j in judged for v in runs.read_records(j / "verdicts.jsonl", Verdict)]
     cards = [c for j in judged for c in runs.read_records(j / "problems.jsonl", ProblemCard)]
-    known = {r.problem_id for r in (*prompts, *samples, *verdicts)}
+    known = {p.problem_id for p in prompts} | {s.problem_id for s in samples}
+    known |= {v.problem_id for v in verdicts}
     if problem_id not in known:
         raise DataError(
             f"run {str(folder)!r} has no problem {problem_id!r}; it has {len(known)}, such as "

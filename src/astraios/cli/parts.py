@@ -49,7 +49,9 @@ def rows(kind: str) -> list[Row]:
     missing = ""
     if kind in NEEDS_TRAIN and not (find_spec("torch") and find_spec("peft")):
         missing = "pip install 'astraios[train]'"
-    return [_row(name, registry.summary(package, name), missing) for name in registry.names(package)]
+    return [
+        _row(name, registry.summary(package, name), missing) for name in registry.names(package)
+    ]
 
 
 def _row(name: str, what: str, missing: str = "") -> Row:

@@ -56,9 +56,7 @@ def _rename(problem: MiniProblem, chance: random.Random) -> MiniProblem:
 
 def _first_line(problem: MiniProblem, chance: random.Random) -> MiniProblem:
     first, _, rest = problem.canonical_solution.partition("\n")
-    return replace(
-        problem, declaration=f"{problem.declaration}{first}\n", canonical_solution=rest
-    )
+    return replace(problem, declaration=f"{problem.declaration}{first}\n", canonical_solution=rest)
 
 
 PERTURBATIONS: Mapping[str, Callable[[MiniProblem, random.Random], MiniProblem]] = MappingProxyType(

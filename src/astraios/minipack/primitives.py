@@ -162,7 +162,10 @@ def _lists() -> tuple[Primitive, ...]:
         make(
             "divide", "[x // {k} for x in v]",
             ("items over {k}, floored", "floored quotients by {k}"),
-            ("divide each number by {k} rounding down", "replace every number by its quotient by {k}"),
+            (
+                "divide each number by {k} rounding down",
+                "replace every number by its quotient by {k}",
+            ),
             (OPERATOR, "[x % {k} for x in v]"),
             (OPERATOR, "[x * {k} for x in v]"),
             constants=(2, 3, 4, 5),

@@ -244,11 +244,12 @@ def make_problem(chance: random.Random, steps: Sequence[Step], task_id: str) -> 
         same_type = step.primitive.takes == step.primitive.gives
         if rest and same_type and _outputs(rest, inputs) == expected:
             return None
-    for bug_type, wrong in _mutants(chance, steps):
-        if _outputs(wrong, inputs) != expected:
-            break
-    else:
+    mutants = _mutants(chance, steps)
+    failing = (mutant for mutant in mutants if _outputs(mutant[1], inputs) != expected)
+    mutant = next(failing, None)
+    if mutant is None:
         return None
+    bug_type, wrong = mutant
     name = chance.choice(NAMES)
     checks = "".join(
         f"    assert {name}({value!r}) == {result!r}\n"

@@ -11,15 +11,17 @@ recipe never meets the leftovers of another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
 
 from astraios import tasks
-from astraios.config import digest, identity
+from astraios.config import digest, fingerprint, identity
 from astraios.evaluation.config import EvaluationConfig
+from astraios.evaluation.judge import JudgeConfig, judge_config
 from astraios.records import RunKind, Sampling
 from astraios.studies.study import BASE, Arm, Study, arms, training_config
 from astraios.tasks import Task
@@ -33,8 +35,7 @@ class Job:
     id: str
     """The folder, relative to the study's."""
     kind: RunKind
-    config: PretrainingConfig | TrainingConfig | EvaluationConfig | None
-    """None for judging: what is judged says it all."""
+    config: PretrainingConfig | TrainingConfig | EvaluationConfig | JudgeConfig
     after: tuple[str, ...] = ()
     """Jobs whose results this one reads; all must be done before it."""
     label: str = ""
@@ -48,6 +49,7 @@ def plan(study: Study) -> list[Job]:
 
     Raises:
         ConfigError: if an arm's settings are wrong.
+        MissingToolError: if judging a task needs a toolchain that is not here.
         UnknownNameError: if a task is unknown.
     """
     asked: list[Task[Any]] = [tasks.task(name) for name in study.tasks]
@@ -56,12 +58,14 @@ def plan(study: Study) -> list[Job]:
         base = _pretrain(base_model)
         if base:
             jobs.append(base)
-        jobs += _evaluate(study, Arm(base_model, BASE, 0), asked, base, None)
+        first = list(_evaluate(study, Arm(base_model, BASE, 0), asked, base, None))
+        checked = {job.config.task: job.id for job in first if isinstance(job.config, JudgeConfig)}
+        jobs += first
         for arm in arms(study):
             if arm.base_model == base_model:
                 train = _train(study, arm, base)
                 jobs.append(train)
-                jobs += _evaluate(study, arm, asked, base, train)
+                jobs += _evaluate(study, arm, asked, base, train, checked)
     return jobs
 
 
@@ -88,8 +92,18 @@ def _train(study: Study, arm: Arm, base: Job | None) -> Job:
 
 
 def _evaluate(
-    study: Study, arm: Arm, asked: list[Task[Any]], base: Job | None, train: Job | None
+    study: Study,
+    arm: Arm,
+    asked: Sequence[Task[Any]],
+    base: Job | None,
+    train: Job | None,
+    checked: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Job]:
+    """Generation and judging of one arm.
+
+    `checked` names, for each task, the judging job that runs the reference solutions first: the one
+    of the untuned base model. Where they fail, no other job of the task is run.
+    """
     inputs = {"base": base.id} if base else {}
     if train:
         inputs["adapter"] = train.id
@@ -116,14 +130,17 @@ def _evaluate(
             inputs=inputs,
         )
         yield generate
-        judged = digest({"task": task.name, "version": task.version})
+        judging = judge_config(task, jobs=1, limit_problems=study.limit_problems)
+        judged = {"samples": generate.id}
+        if task.name in checked:
+            judged["references"] = checked[task.name]
         yield Job(
-            f"{generate.id}/judged-{judged}",
+            f"{generate.id}/judged-{fingerprint(judging)}",
             RunKind.JUDGE,
-            None,
-            after=(generate.id,),
+            judging,
+            after=tuple(judged.values()),
             label=f"judge {who} {task.name}",
-            inputs={"samples": generate.id},
+            inputs=judged,
         )
 
 

@@ -46,7 +46,6 @@ def missing(jobs: list[Job], root: Path) -> list[Job]:
     return [replace(job, after=tuple(i for i in job.after if i in ids)) for job in open_jobs]
 
 
-
 def run_study(
     study: Study,
     root: Path,

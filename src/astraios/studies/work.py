@@ -8,6 +8,7 @@ from typing import Any
 from astraios import methods, registry, tasks
 from astraios.errors import AstraiosError
 from astraios.evaluation.config import EvaluationConfig
+from astraios.evaluation.judge import JudgeConfig, judge
 from astraios.generation import engines
 from astraios.methods import Method
 from astraios.progress import Progress
@@ -23,9 +24,7 @@ def is_finished(job: Job, root: Path) -> bool:
     return is_done(root / job.id)
 
 
-def work(
-    job: Job, root: Path, *, sandbox: str, data_dir: Path | None, progress: Progress
-) -> None:
+def work(job: Job, root: Path, *, sandbox: str, data_dir: Path | None, progress: Progress) -> None:
     """Fill the run folder of `job`; a sealed one is left alone, a started one is completed.
 
     Raises:
@@ -44,9 +43,7 @@ def work(
 
         assert isinstance(job.config, TrainingConfig)
         base = _model_folder(job, root)
-        tune(
-            job.config, folder, base=base, inputs=job.inputs, data_dir=data_dir, progress=progress
-        )
+        tune(job.config, folder, base=base, inputs=job.inputs, data_dir=data_dir, progress=progress)
     elif job.kind is RunKind.GENERATE:
         _generate(job, root, folder, data_dir, progress)
     elif job.kind is RunKind.JUDGE:
@@ -84,7 +81,26 @@ def _generate(
         problems=task.problems(data_dir),
         template=config.template,
         limit=config.limit_problems,
-        finished=task.finished,
+        finished=task.finished(0),
+        inputs=job.inputs,
+        progress=progress,
+    )
+
+
+def _judge(
+    job: Job, root: Path, folder: Path, sandbox: str, data_dir: Path | None, progress: Progress
+) -> None:
+    config = job.config
+    assert isinstance(config, JudgeConfig)
+    task = tasks.task(config.task)
+    judge(
+        task,
+        root / job.inputs["samples"],
+        folder,
+        problems=task.problems(data_dir),
+        config=config,
+        sandbox=sandbox,
+        references="references" not in job.inputs,
         inputs=job.inputs,
         progress=progress,
     )

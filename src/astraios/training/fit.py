@@ -87,8 +87,9 @@ def fit(
 
     set_seed(seed)
     recorder = _Recorder(run, rows, validation, optimization, pad_id, meter, progress)
-    use_cache = model.config.use_cache
-    model.config.use_cache = False  # a cache would switch document isolation off, silently
+    config: Any = model.config
+    use_cache = config.use_cache
+    config.use_cache = False  # a cache would switch document isolation off, silently
     optimizer = adamw(model, optimization)
     trainer = _Trainer(
         model=model,
@@ -108,7 +109,7 @@ def fit(
             "or block_length"
         ) from error
     finally:
-        model.config.use_cache = use_cache
+        config.use_cache = use_cache
     shutil.rmtree(folder, ignore_errors=True)
     n_tokens = sum(len(row.ids) for row in rows)
     total = sum(p.numel() for p in model.parameters())
@@ -334,9 +335,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]
             return
         loss = mean_loss(model, self.validation, pad_id=self.pad_id)
         step = state.global_step
-        self.run.append(
-            METRICS, Step(step=step, validation_loss=loss, n_tokens=self._tokens[step])
-        )
+        self.run.append(METRICS, Step(step=step, validation_loss=loss, n_tokens=self._tokens[step]))
 
 
 def _cumulated(rows: Sequence[Row], batch_size: int) -> Iterator[int]:

@@ -50,9 +50,7 @@ class Launcher(ABC):
     """Runs jobs, each after those it builds on."""
 
     @abstractmethod
-    def launch(
-        self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]
-    ) -> None:
+    def launch(self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]) -> None:
         """Run `jobs` and tell `watch` of everything; returns when none is left to run.
 
         A failed job does not stop the others. On KeyboardInterrupt all work is stopped and the

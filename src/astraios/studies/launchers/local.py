@@ -41,9 +41,7 @@ class _Worker:
 class LocalLauncher(Launcher):
     """See the module."""
 
-    def launch(
-        self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]
-    ) -> None:
+    def launch(self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]) -> None:
         board = _Board(jobs)
         workers: list[_Worker] = []
         try:

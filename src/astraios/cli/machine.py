@@ -62,8 +62,8 @@ def _toolchains() -> list[Row]:
 
 def _sandbox() -> list[Row]:
     return [
-        _row(f"sandbox {level.name}", "yes" if level.works else "no", level.reason)
-        for level in probe()
+        _row(f"sandbox {found.level}", "yes" if found.works else "no", found.reason or found.title)
+        for found in probe()
     ]
 
 

@@ -1,0 +1,198 @@
+"""The whole path on a tiny model: run, interrupt, continue, report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
+
+from astraios.records import Outcome, Sample, Score, Step, Verdict
+from astraios.runs import Run, find_runs, read_records
+from astraios.training.config import Optimization, PretrainingConfig
+from astraios.training.pretrain import pretrain
+
+STUDY = """
+name: tiny
+base_models: [base/model]
+methods: [lora, adapterh]
+tasks: [minipack-synthesize, minipack-robust]
+limit_problems: 8
+training:
+  n_examples: 40
+  n_validation: 8
+  optimization: {n_steps: 30, batch_size: 4, learning_rate: 0.01, save_every: 5}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny base model and a study."""
+    folder = tmp_path_factory.mktemp("study")
+    optimization = Optimization(n_steps=40, batch_size=8, learning_rate=5e-3, n_warmup_steps=5)
+    config = PretrainingConfig(
+        name="tiny",
+        hidden=16,
+        n_layers=2,
+        n_heads=2,
+        vocabulary=400,
+        n_tokenizer_documents=400,
+        optimization=optimization,
+    )
+    pretrain(config, folder / "base")
+    (folder / "study.yaml").write_text(STUDY)
+    return folder
+
+
+def command(*arguments: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "astraios",
+        "study",
+        "run",
+        "study.yaml",
+        "--jobs",
+        "2",
+        *arguments,
+    ]
+
+
+def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), cwd=place, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: Path) -> Path:
+    done = run(place, "--out", "whole")
+    assert done.returncode == 0, done.stderr
+    assert "report: whole/tiny/report/index.html" in done.stdout
+    return place / "whole" / "tiny"
+
+
+def test_the_report_is_made_from_executed_programs(undisturbed: Path) -> None:
+    runs = find_runs(undisturbed)
+    judged = [r for r in runs if r.manifest.kind == "judge"]
+    assert len(judged) == 3 * 2
+    for made in judged:
+        verdicts = list(made.read("verdicts", Verdict))
+        assert len(verdicts) == 8
+        assert Outcome.FAULT not in {v.outcome for v in verdicts}
+        assert made.manifest.environment["sandbox"]
+        scores = json.loads((made.folder / "scores.json").read_text())
+        assert {Score.model_validate(score).n_samples for score in scores}
+    html = (undisturbed / "report" / "index.html").read_text()
+    assert "AdapterH" in html and "LoRA" in html
+
+
+def test_manifests_hold_no_absolute_paths(undisturbed: Path) -> None:
+    for made in find_runs(undisturbed):
+        text = (made.folder / "manifest.json").read_text()
+        assert str(undisturbed.parent.parent) not in text
+        assert str(Path.home()) not in text or str(Path.home()) == "/"
+
+
+def test_a_second_run_does_nothing_and_says_so(undisturbed: Path, place: Path) -> None:
+    stamps = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("manifest.json")}
+    done = run(place, "--out", "whole")
+    assert done.returncode == 0
+    assert "is complete: all" in done.stderr
+    assert stamps == {p: p.stat().st_mtime_ns for p in undisturbed.rglob("manifest.json")}
+
+
+def records(root: Path) -> dict[str, Any]:
+    """Everything of a study that is a result, keyed by run, without times."""
+    found: dict[str, Any] = {}
+    for made in find_runs(root):
+        found[made.manifest.run_id] = [
+            sorted((s.problem_id, s.completion) for s in made.read("samples", Sample)),
+            sorted((v.problem_id, v.outcome, v.detail) for v in made.read("verdicts", Verdict)),
+            [
+                (s.step, s.loss, s.validation_loss)
+                for s in read_records(made.folder / "metrics.jsonl", Step)
+            ],
+        ]
+    return found
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_study_continues_and_ends_the_same(
+    sign: signal.Signals, undisturbed: Path, place: Path
+) -> None:
+    out = f"cut-{sign.name}"
+    process = subprocess.Popen(
+        command("--out", out),
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    root = place / out / "tiny"
+    deadline = time.monotonic() + 120
+    while not list(root.glob("train/*/*/*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if sign is signal.SIGINT:
+        os.killpg(process.pid, sign)
+    else:
+        process.kill()
+    _, told = process.communicate(timeout=60)
+    if sign is signal.SIGINT:
+        assert process.returncode == 130
+        assert "run the same command again to continue" in told
+    while _busy(root) and time.monotonic() < deadline:
+        time.sleep(0.1)  # workers of a killed parent notice within a second
+    done = run(place, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert records(root) == records(undisturbed)
+
+
+def _busy(root: Path) -> bool:
+    """Whether some process still holds a lock of the study."""
+    import fcntl
+
+    for path in root.rglob(".lock"):
+        with path.open("rb+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
+def test_another_study_in_the_same_folder_is_refused(undisturbed: Path, place: Path) -> None:
+    done = run(place, "seeds=[3]", "--out", "whole")
+    assert done.returncode == 2
+    assert "holds another run" in done.stderr and "seeds" in done.stderr
+
+
+def test_a_failed_job_stops_only_what_builds_on_it(place: Path) -> None:
+    override = "overrides=[{where: {method: lora}, set: {training.block_length: 8}}]"
+    done = run(place, override, "--out", "failing")
+    assert done.returncode == 1
+    assert "block_length 8" in done.stderr
+    kinds = [
+        (r.manifest.kind, r.manifest.config.get("method")) for r in find_runs(place / "failing")
+    ]
+    assert ("train", "adapterh") in kinds
+    assert ("train", "lora") not in kinds
+
+
+def test_two_runs_of_one_study_at_once_are_refused(undisturbed: Path, place: Path) -> None:
+    from astraios.studies.presets import read_study
+
+    study = read_study(str(place / "study.yaml"))
+    from astraios.records import RunKind
+
+    with Run.open(undisturbed, kind=RunKind.STUDY, config=study):
+        done = run(place, "--out", "whole")
+    assert done.returncode == 2
+    assert "is being written by process" in done.stderr

@@ -1,0 +1,140 @@
+"""Studies on paper: expansion, overrides, mistakes told before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from astraios.config import parse_yaml
+from astraios.errors import ConfigError, UnknownNameError
+from astraios.records import RunKind
+from astraios.studies.plan import plan
+from astraios.studies.presets import names, read_study
+from astraios.studies.study import Study, arms, check, training_config
+
+YAML = """
+name: small
+base_models: [minipack-0.4m]
+methods: [fft, lora]
+tasks: [minipack-synthesize, minipack-fix]
+seeds: [0, 1]
+training:
+  optimization: {n_steps: 10, batch_size: 4, learning_rate: 0.001}
+"""
+
+
+def study(*overrides: str, text: str = YAML) -> Study:
+    return parse_yaml(text, Study, overrides, source="study.yaml")
+
+
+def test_every_arm_is_trained_generated_and_judged_and_the_base_too() -> None:
+    kinds = [job.kind for job in plan(study())]
+    assert kinds.count(RunKind.PRETRAIN) == 1
+    assert kinds.count(RunKind.TRAIN) == 2 * 2
+    assert kinds.count(RunKind.GENERATE) == kinds.count(RunKind.JUDGE) == (1 + 2 * 2) * 2
+
+
+def test_every_job_comes_after_those_it_builds_on() -> None:
+    seen: set[str] = set()
+    for job in plan(study()):
+        assert seen.issuperset(job.after)
+        seen.add(job.id)
+    assert len(seen) == len(plan(study()))
+
+
+def test_an_override_changes_the_arms_it_names_and_no_others() -> None:
+    plain = study()
+    changed = study(
+        "overrides=[{where: {method: lora, seed: 1}, set: {training.optimization.n_steps: 20}}]"
+    )
+    for arm in arms(plain):
+        before, after = training_config(plain, arm), training_config(changed, arm)
+        if (arm.method, arm.seed) == ("lora", 1):
+            assert after.optimization.n_steps == 20
+            assert after.model_copy(update={"optimization": before.optimization}) == before
+        else:
+            assert after == before
+
+
+def test_arms_differ_only_in_swept_and_overridden_fields() -> None:
+    shipped = read_study("embedded-quick")
+    overridden = {name.split(".")[1] for o in shipped.overrides for name in o.set}
+    swept = {"base_model", "method", "seed", *overridden}
+    first, *others = (training_config(shipped, arm).model_dump() for arm in arms(shipped))
+    for other in others:
+        assert {name for name in first if first[name] != other[name]} <= swept
+
+
+def test_a_changed_recipe_moves_the_folders_of_what_builds_on_it() -> None:
+    before = {job.label: job.id for job in plan(study())}
+    longer = study("training.optimization.n_steps=11")
+    for job in plan(longer):
+        same = job.kind is RunKind.PRETRAIN or " base " in job.label
+        assert (before[job.label] == job.id) == same
+
+
+def test_operational_fields_move_no_folder() -> None:
+    before = [job.id for job in plan(study())]
+    assert [job.id for job in plan(study("training.optimization.save_every=3"))] == before
+    assert [job.id for job in plan(study("sandbox=limits"))] == before
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_studies_are_sound(name: str) -> None:
+    shipped = read_study(name)
+    check(shipped)
+    assert shipped.name == name
+    assert len(shipped.methods) == 7
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("methods=[fft, lorra]", "unknown method 'lorra'.*Did you mean 'lora'"),
+        ("tasks=[minipack-synthesise]", "unknown task.*Did you mean 'minipack-synthesize'"),
+        ("methods=[]", "at least 1 item"),
+        ("seeds=[1, 1]", "1 is named twice"),
+        ("name=../x", "should match pattern"),
+        ("bse_models=[x]", "unknown field 'bse_models'.*Did you mean 'base_models'"),
+        ("overrides=[{where: {metod: fft}, set: {}}]", "unknown axis 'metod'"),
+        ("overrides=[{where: {}, set: {tasks: []}}]", "cannot be overridden"),
+    ],
+)
+def test_a_mistake_in_a_study_is_told_with_its_place(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        study(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.optimisation={}", "unknown field 'optimisation'"),
+        ("training.optimization.n_step=3", "unknown field 'optimization.n_step'"),
+        ("training.loss_on=everything", "loss_on"),
+        ("sampling={minipack-fixx: {n_samples: 2}}", "'minipack-fixx'.*minipack-fix"),
+    ],
+)
+def test_a_mistake_in_the_training_is_told_before_anything_runs(
+    override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(study(override))
+
+
+def test_a_study_file_that_is_not_there_is_told_with_the_shipped_names(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'embedded-quick'"):
+        read_study("embeded-quick")
+
+
+def test_malformed_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("name: x\nmethods: [fft\ntasks: [a]\n")
+    with pytest.raises(ConfigError, match=r"study.yaml:\d+"):
+        read_study(str(path))
+
+
+def test_plans_are_equal_in_every_process() -> None:
+    def ids(**k: Any) -> list[str]:
+        return [job.id for job in plan(study(**k))]
+
+    assert ids() == ids()
