@@ -36,6 +36,10 @@ class Language(ABC):
     def candidate(self, code: str) -> str:
         """`code` with the language's imports or headers, as the harness runs it."""
 
+    def preload(self, program: str) -> tuple[str, ...]:
+        """Modules worth importing once for many programs like this one; none by default."""
+        return ()
+
     @abstractmethod
     def toolchain(self) -> dict[str, str]:
         """Name -> version of every tool that running a program needs.

@@ -1,27 +1,16 @@
-"""Running untrusted programs. Given a program and limits, never a task; trusts nothing."""
+"""Running untrusted programs. Given a program and limits, never a task; trusts nothing.
+
+    open_sandbox() -> Sandbox          servers at the strongest level that works here
+    Sandbox.run(programs)              (key, Job, candidate) in, (key, Execution) out
+    probe() -> [LevelReport]           which levels work here, and why the others do not
+
+`docs/security.md` says what each level holds and what it does not.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from astraios.sandbox.levels import LEVELS, LevelReport
+from astraios.sandbox.limits import Limits
+from astraios.sandbox.pool import Job, Sandbox, open_sandbox, probe
 
-__all__ = ["Limits", "Sandbox"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one program may use."""
-
-    cpu_s: float = 10.0
-    """CPU time; decides the verdict `timed_out`."""
-    wall_s: float = 40.0
-    """Wall time, for programs that sleep; several times the CPU limit, so load changes no verdict."""
-    memory_mib: int = 4096
-    """Address space."""
-    output_kib: int = 1024
-    disk_mib: int = 64
-    n_tasks: int = 16
-    """Processes and threads."""
-
-
-class Sandbox:
-    """Servers that run programs at one level of isolation."""
+__all__ = ["LEVELS", "Job", "LevelReport", "Limits", "Sandbox", "open_sandbox", "probe"]

@@ -1,0 +1,67 @@
+"""Which files of this machine an interpreter needs while it runs programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+
+_SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "/lib32")
+_FOREIGN = ("site-packages", "dist-packages")
+
+
+def lies_in(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or below it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def library_folders() -> list[str]:
+    """The standard library, compiled modules, and the system's shared libraries."""
+    stdlib = str(Path(os.__file__).parent)
+    prefix = sys.base_prefix.rstrip("/")
+    wanted = [*_SYSTEM, stdlib, f"{prefix}/lib", f"{prefix}/lib64", *_mapped_folders()]
+    kept: list[str] = []
+    for path in sorted(dict.fromkeys(wanted), key=len):
+        if Path(path).is_dir() and not any(lies_in(path, one) for one in kept):
+            kept.append(path)
+    return kept
+
+
+def _mapped_folders() -> list[str]:
+    """Folders of the shared objects in use: distributions that keep them elsewhere (Nix, Guix)."""
+    found = []
+    try:
+        maps = Path("/proc/self/maps").read_text(errors="surrogateescape")
+    except OSError:
+        return []
+    for line in maps.splitlines():
+        _, _, path = line.partition("/")
+        if ".so" in path:
+            found.append(str(Path("/" + path).parent))
+    return found
+
+
+def library_files() -> list[str]:
+    """The cache of the dynamic linker, which knows libraries outside the usual folders."""
+    return [path for path in ("/etc/ld.so.cache",) if Path(path).is_file()]
+
+
+def hidden_folders() -> list[str]:
+    """Installed packages inside library folders: a program gets the named packages only."""
+    return [
+        str(found)
+        for folder in library_folders()
+        if not Path(folder).is_symlink()
+        for pattern in ("python3*", "pypy3*")
+        for home in Path(folder).glob(pattern)
+        for found in (home / name for name in _FOREIGN)
+        if found.is_dir()
+    ]
+
+
+def library_path() -> list[str]:
+    """`sys.path` without installed packages and without the folder of these files."""
+    own = str(Path(__file__).parent.parent)
+    return [path for path in sys.path if path and path != own and Path(path).name not in _FOREIGN]

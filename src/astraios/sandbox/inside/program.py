@@ -1,0 +1,237 @@
+"""Candidate and tests as one Python program, and the driver that runs it.
+
+The original executes one text, candidate + newline + tests. Compiling the tests once for many
+candidates gives the same program, except in the cases that `_compiled` names; those are compiled
+as one text.
+
+A pass is reported by one expression whose first part is a token that the server made after the
+fork. It lies on the interpreter's value stack while the program runs: in no variable, no constant
+and no object that `gc` lists. A failure is reported without it.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import builtins
+import os
+import struct
+import sys
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+from . import control as negative
+from . import original
+
+TOKEN_BYTES = 16
+NO_TOKEN = bytes(TOKEN_BYTES)
+HEAD = struct.Struct("!BHH")
+"""What follows the token: kind, bytes of the message, bytes of the error line."""
+
+PASSED, FAILED, COMPILE_ERROR, OUT_OF_MEMORY, FLOODED, TAMPERED = range(6)
+
+LONGEST_MESSAGE = 200
+"""Characters of a message that are kept."""
+
+_FILE = "<string>"
+# The program's module frame lies as deep in the stack as in the original (a thread of a pool that
+# starts a `multiprocessing.Process`), so recursion ends at the same depth.
+_EXTRA_FRAMES = 11
+
+_FUTURE = 0
+for _feature in __future__.all_feature_names:
+    _FUTURE |= getattr(__future__, _feature).compiler_flag
+
+
+class DoesNotCompileError(Exception):
+    """Carries what `compile` raised."""
+
+
+class Tests:
+    """Trusted tests, compiled once for all candidates of a batch."""
+
+    def __init__(self, text: str) -> None:
+        """Compile `text`.
+
+        Raises:
+            SyntaxError: if the tests are wrong by themselves.
+        """
+        self.text = text
+        self.tree = ast.parse(text, _FILE)
+        self.code = _compile_apart(self.tree)
+        self.modules = tuple(_imported(self.tree))
+        # Constants are shared inside one compilation, so `is` may differ between two.
+        self.by_identity = any(
+            isinstance(node, ast.Compare) and _compares_identity(node)
+            for node in ast.walk(self.tree)
+        )
+        self._control: tuple[ast.Module, CodeType] | None = None
+
+    def control(self) -> tuple[ast.Module, CodeType]:
+        """The same tests with impossible expectations."""
+        if self._control is None:
+            tree = negative.impossible(self.tree)
+            self._control = (tree, _compile_apart(tree))
+        return self._control
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a child process has to run."""
+
+    candidate: str
+    tests: Tests
+    is_control: bool
+
+
+def _compile_apart(tree: ast.Module) -> CodeType:
+    body = list(tree.body)
+    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body.insert(0, ast.Pass())  # not the first statement of the program: no docstring
+    whole = ast.fix_missing_locations(ast.Module(body, []))
+    return compile(whole, _FILE, "exec", dont_inherit=True)
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return found
+
+
+def _compares_identity(node: ast.Compare) -> bool:
+    singletons = (None, True, False, ...)
+    sides = [node.left, *node.comparators]
+    plain = [isinstance(side, ast.Constant) and side.value in singletons for side in sides]
+    return any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops) and not any(plain)
+
+
+# --- in the child ------------------------------------------------------------------------------
+
+
+def drive(held: list[Task], output_characters: int, channel: int) -> None:
+    """Run the one task in `held`, report on descriptor `channel`, and end the process.
+
+    The list is emptied on the way, so that no frame holds the task while the program runs.
+    """
+    original.take_away()
+    original.swap_streams(output_characters, lambda: _end_flooded(channel))
+    try:
+        os.write(channel, os.read(channel, TOKEN_BYTES) + _run_deep(_EXTRA_FRAMES, held))
+    except BaseException as error:
+        os.write(channel, NO_TOKEN + _failure(error))
+    finally:
+        os._exit(0)
+
+
+def _run_deep(n_frames: int, held: list[Task]) -> bytes:
+    return _run_deep(n_frames - 1, held) if n_frames else _run(held)
+
+
+def _run(held: list[Task]) -> bytes:
+    codes, watched = _compiled(held.pop())
+    names: dict[str, Any] = {}
+    while codes:
+        exec(codes.pop(), names)  # noqa: S102
+    same = all(space.get(name) is value for space, name, value in watched)
+    return _report(PASSED if same else TAMPERED)
+
+
+Watched = list[tuple[dict[str, Any], str, Any]]
+"""Namespace, name and value of functions that the tests rely on."""
+
+
+def _compiled(task: Task) -> tuple[list[CodeType], Watched]:
+    """Code to execute, last first, and what must be the same at the end."""
+    tests = task.tests
+    tree, code = tests.control() if task.is_control else (tests.tree, tests.code)
+    watched = [
+        (vars(module), name, value)
+        for module in (builtins, *(sys.modules.get(name) for name in tests.modules))
+        if module is not None
+        for name, value in vars(module).items()
+        if callable(value)
+    ]
+    codes: list[CodeType] | None = None
+    if not tests.by_identity and "__builtins__" not in task.candidate:
+        try:
+            first = compile(task.candidate, _FILE, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            pass  # an open bracket, string or decorator may go on into the tests
+        except BaseException as error:
+            raise DoesNotCompileError(error) from None
+        else:
+            if not first.co_flags & _FUTURE:  # else it would hold for the tests too
+                codes = [code, first]
+    if codes is None:
+        try:
+            codes = [_one_text(task, tree)]
+        except BaseException as error:
+            raise DoesNotCompileError(error) from None
+    return codes, watched
+
+
+def _one_text(task: Task, control_tree: ast.Module) -> CodeType:
+    """The program compiled as the original does."""
+    text = f"{task.candidate}\n{task.tests.text}"
+    if not task.is_control:
+        return compile(text, _FILE, "exec", dont_inherit=True)
+    tree = ast.parse(text, _FILE)
+    expected = task.tests.tree.body
+    found = tree.body[len(tree.body) - len(expected) :]
+    if [_dump(node) for node in found] != [_dump(node) for node in expected]:
+        # Not the tests any more. Whatever they have become decided about the pass.
+        return compile("", _FILE, "exec")
+    ours = ast.parse(ast.unparse(control_tree)).body
+    ahead = tree.body[: len(tree.body) - len(expected)]
+    if found:  # a dangling decorator of the candidate sits on the first statement
+        decorators = getattr(found[0], "decorator_list", [])
+        first = next((node for node in ours if _name(node) == _name(found[0])), None)
+        if first is not None and decorators:
+            first.decorator_list = decorators  # type: ignore[attr-defined]
+    whole = ast.fix_missing_locations(ast.Module([*ahead, *ours], []))
+    return compile(whole, _FILE, "exec", dont_inherit=True)
+
+
+def _name(node: ast.stmt) -> str | None:
+    return getattr(node, "name", None)
+
+
+def _dump(node: ast.stmt) -> str:
+    decorators = getattr(node, "decorator_list", [])
+    if decorators:
+        node.decorator_list = []  # type: ignore[attr-defined]
+    try:
+        return ast.dump(node)
+    finally:
+        if decorators:
+            node.decorator_list = decorators  # type: ignore[attr-defined]
+
+
+def _failure(error: BaseException) -> bytes:
+    kind = FAILED
+    if isinstance(error, DoesNotCompileError):
+        kind, error = COMPILE_ERROR, error.args[0]
+    if isinstance(error, MemoryError):
+        return _report(OUT_OF_MEMORY, "", "MemoryError")
+    try:
+        message, name = str(error), str(type(error).__name__)
+    except BaseException:  # the program's own `__str__`
+        message, name = "", "an exception without text"
+    return _report(kind, message, f"{name}: {message}" if message else name)
+
+
+def _end_flooded(channel: int) -> None:
+    os.write(channel, NO_TOKEN + _report(FLOODED))
+    os._exit(1)
+
+
+def _report(kind: int, message: str = "", error: str = "") -> bytes:
+    encoded = [
+        text[:LONGEST_MESSAGE].encode("utf-8", "backslashreplace") for text in (message, error)
+    ]
+    return HEAD.pack(kind, *map(len, encoded)) + b"".join(encoded)

@@ -1,0 +1,133 @@
+"""The system calls a Python program may make: a list of what is allowed, the rest fails.
+
+Held: no new process, no exec, no signal to another process, no socket but a pair, no namespace,
+mount, privilege, debugger, kernel key, System V or POSIX message object, no raised limit.
+A refused call answers EPERM (ENOSYS where the C library then tries an older call), so a program
+sees an exception and goes on.
+
+The filter is classic BPF over `struct seccomp_data`: number at 0, architecture at 4, the low and
+high half of argument i at 16 + 8 i and 20 + 8 i.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from collections.abc import Iterator
+
+from . import calls, syscalls
+
+# Answered with ENOSYS: the C library falls back to a call that can be checked, or does without.
+_UNKNOWN = ("clone3", "openat2", "memfd_create", "io_uring_setup")
+
+# Allowed with some arguments only.
+_CHECKED = ("ioctl", "prctl", "kill", "tgkill", "tkill", "clone", "prlimit64")
+
+# name of the machine -> its AUDIT_ARCH number and its table
+_MACHINES = {"x86_64": (0xC000003E, calls.X86_64), "aarch64": (0xC00000B7, calls.AARCH64)}
+
+_ALLOW = 0x7FFF0000
+_KILL = 0x80000000
+_REFUSE = 0x00050000 | errno.EPERM
+_NO_SUCH_CALL = 0x00050000 | errno.ENOSYS
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_X32_BIT = 0x40000000
+_CLONE_THREAD = 0x00010000
+_PR_SET_NAME, _PR_GET_NAME = 15, 16
+# What `isatty`, descriptor flags and byte counts ask: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO,
+# FIONCLEX, FIOCLEX. No device beyond null, zero and urandom can be opened anyway.
+_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+
+Instruction = tuple[int, int, int, int]
+"""Code, jump if true, jump if false, operand."""
+
+
+def available() -> str:
+    """An empty string, or why this machine has no filter."""
+    if syscalls.machine() not in _MACHINES:
+        return f"no table of system calls for {syscalls.machine()}"
+    return ""
+
+
+class Filter:
+    """A filter that is ready but for the number of the process it is installed in."""
+
+    def __init__(self) -> None:
+        instructions = list(_instructions(own_pid=_PID_MARK))
+        self._code = bytearray(b"".join(struct.pack("HBBI", *one) for one in instructions))
+        self._pid_at = [8 * n + 4 for n, one in enumerate(instructions) if one[3] == _PID_MARK]
+        self._n = len(instructions)
+
+    def install(self, pid: int) -> None:
+        """Restrict this process, `pid`, for good. Needs no_new_privs or CAP_SYS_ADMIN.
+
+        Raises:
+            OSError: if the kernel has no seccomp filters.
+        """
+        for at in self._pid_at:
+            struct.pack_into("I", self._code, at, pid)
+        code = (ctypes.c_char * len(self._code)).from_buffer(self._code)
+
+        class FilterProgram(ctypes.Structure):  # struct sock_fprog
+            _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+        program = FilterProgram(self._n, ctypes.addressof(code))
+        syscalls.prctl(
+            syscalls.PR_SET_SECCOMP, syscalls.SECCOMP_MODE_FILTER, ctypes.byref(program),
+            what="seccomp",
+        )  # fmt: skip
+
+
+_PID_MARK = 0x70697069  # no process number reaches it; replaced in `install`
+
+
+def _instructions(own_pid: int) -> Iterator[Instruction]:
+    architecture, table = _MACHINES[syscalls.machine()]
+    yield (_LOAD, 0, 0, 4)
+    yield (_EQUAL, 1, 0, architecture)
+    yield (_RETURN, 0, 0, _KILL)
+    yield (_LOAD, 0, 0, 0)
+    if syscalls.machine() == "x86_64":  # the x32 table would offer every call a second time
+        yield (_AT_LEAST, 0, 1, _X32_BIT)
+        yield (_RETURN, 0, 0, _KILL)
+    for name, number in table.items():
+        if name not in _CHECKED and name not in _UNKNOWN:
+            yield (_EQUAL, 0, 1, number)
+            yield (_RETURN, 0, 0, _ALLOW)
+    for name in _UNKNOWN:
+        yield (_EQUAL, 0, 1, table[name])
+        yield (_RETURN, 0, 0, _NO_SUCH_CALL)
+    yield from _one_of(table["ioctl"], 1, _IOCTLS)
+    yield from _one_of(table["prctl"], 0, (_PR_SET_NAME, _PR_GET_NAME))
+    yield from _one_of(table["kill"], 0, (own_pid,))
+    yield from _one_of(table["tgkill"], 0, (own_pid,))
+    yield from _one_of(table["tkill"], 0, (own_pid,))
+    # clone: threads only.
+    yield (_EQUAL, 0, 4, table["clone"])
+    yield (_LOAD, 0, 0, 16)
+    yield (_ANY_BIT, 0, 1, _CLONE_THREAD)
+    yield (_RETURN, 0, 0, _ALLOW)
+    yield (_RETURN, 0, 0, _REFUSE)
+    # prlimit64: read one's own limits (process 0, no new limit).
+    yield (_EQUAL, 0, 8, table["prlimit64"])
+    yield (_LOAD, 0, 0, 16)
+    yield (_EQUAL, 0, 5, 0)
+    yield (_LOAD, 0, 0, 32)
+    yield (_EQUAL, 0, 3, 0)
+    yield (_LOAD, 0, 0, 36)
+    yield (_EQUAL, 0, 1, 0)
+    yield (_RETURN, 0, 0, _ALLOW)
+    yield (_RETURN, 0, 0, _REFUSE)
+    yield (_RETURN, 0, 0, _REFUSE)
+
+
+def _one_of(number: int, argument: int, values: tuple[int, ...]) -> Iterator[Instruction]:
+    """Allow call `number` where the low half of `argument` is one of `values`, else refuse."""
+    yield (_EQUAL, 0, 2 + 2 * len(values), number)
+    yield (_LOAD, 0, 0, 16 + 8 * argument)
+    for value in values:
+        yield (_EQUAL, 0, 1, value)
+        yield (_RETURN, 0, 0, _ALLOW)
+    yield (_RETURN, 0, 0, _REFUSE)

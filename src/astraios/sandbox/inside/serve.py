@@ -1,0 +1,339 @@
+"""The loop of a server: one program, one process, at a time, and nothing left after it.
+
+`serve` returns in a child only, with what the child has to run: so the child's stack holds none of
+the server's frames. In the server itself it returns None when the grading process is gone.
+
+Messages to a server                         its answers
+    {"preload": [module, ...]}               (none)
+    {"tests": text, "limits": {...},         (none)
+     "control": bool}
+    {"run": n, "code": candidate}            {"ran": n, "outcome": ..., ...}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from . import frames, program
+from .confine import Child, Limits
+from .workfolder import MemoryFolder, PlainFolder
+
+_LARGEST_REPORT = 64 * 1024
+_TICK_S = 0.05
+"""How often the size of a plain work folder is looked at."""
+_MIB = 1 << 20
+
+Answer = dict[str, Any]
+
+
+@dataclass
+class Ending:
+    """How a program's process ended."""
+
+    report: bytes | None
+    """What it wrote to its channel: from the token on, if the token is there."""
+    passed_token: bool
+    stopped: str
+    """Why the server ended it: `cpu`, `wall`, `disk`, `flood`, or nothing."""
+    status: int
+    cpu_s: float
+    wall_s: float
+    peak_mib: float
+
+
+class Server:
+    """What stays the same over all programs of a server."""
+
+    def __init__(
+        self, control: socket.socket, child: Child, folder: MemoryFolder | PlainFolder, alone: bool
+    ) -> None:
+        """
+        Args:
+            control: the socket to the grading process.
+            child: confines the process of each program.
+            folder: the work folder.
+            alone: whether this is process 1, so that -1 means every process but this one.
+        """
+        self._control = control
+        self._child = child
+        self._folder = folder
+        self._alone = alone
+        self._limits = Limits(10, 40, 1024, 1024, 64, 16)
+        self._tests: program.Tests | None = None
+        self._wants_control = True
+        self._wrong_tests = ""
+
+    def serve(self) -> list[program.Task] | None:
+        """Answer messages until the other side is gone; in a child, return its task."""
+        while True:
+            message = frames.read(self._control)
+            if message is None:
+                return None
+            if "preload" in message:
+                preload(message["preload"])
+            elif "tests" in message:
+                self._begin(message)
+            else:
+                candidate = message["code"]
+                task = self._judge(message["run"], candidate)
+                if task is not None:
+                    return [task]
+
+    @property
+    def output_characters(self) -> int:
+        """What a program may print."""
+        return self._limits.output_kib * 1024
+
+    def _begin(self, message: dict[str, Any]) -> None:
+        self._limits = Limits(**message["limits"])
+        self._wants_control = message["control"]
+        self._tests, self._wrong_tests = None, ""
+        try:
+            self._tests = program.Tests(message["tests"])
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            self._wrong_tests = f"the tests do not compile: {error}"
+            return
+        preload(self._tests.modules)
+
+    def _judge(self, number: int, candidate: str) -> program.Task | None:
+        if self._tests is None:
+            self._answer(number, {"outcome": "fault", "message": self._wrong_tests[:200]})
+            return None
+        task = program.Task(candidate, self._tests, is_control=False)
+        ending = self._run(task)
+        if ending is None:
+            return task
+        answer = _verdict(ending, self._limits)
+        if answer["outcome"] == "passed" and self._wants_control:
+            self._tests.control()  # compiled here, once for all candidates
+            task = program.Task(candidate, self._tests, is_control=True)
+            again = self._run(task)
+            if again is None:
+                return task
+            if _verdict(again, self._limits)["outcome"] in ("passed", "forged"):
+                answer["outcome"] = "forged"
+                answer["message"] = "it passes tests that no program can pass"
+        self._answer(number, answer)
+        return None
+
+    def _answer(self, number: int, answer: Answer) -> None:
+        self._control.sendall(frames.pack({"ran": number, **answer}))
+
+    def _run(self, task: program.Task) -> Ending | None:
+        """Run `task` in a new process; None in that process."""
+        self._folder.prepare(self._limits.disk_mib)
+        ours, theirs = socket.socketpair()
+        started = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            self._control.close()
+            ours.close()
+            self._child.confine(self._limits, theirs.detach(), self._folder.path)
+            return None
+        theirs.close()
+        token = os.urandom(program.TOKEN_BYTES)  # after the fork: not in its memory
+        with ours:
+            with contextlib.suppress(OSError):  # it died at once
+                ours.sendall(token)
+            report, has_token, stopped = self._watch(pid, ours, token, started)
+            _kill(pid)
+            _kill_group(pid)
+            _, status, usage = os.wait4(pid, 0)
+        self._end_what_it_left()
+        peak = usage.ru_maxrss / (1024 if sys.platform == "linux" else _MIB)
+        return Ending(
+            report, has_token, stopped, status,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            wall_s=time.monotonic() - started,
+            peak_mib=peak,
+        )  # fmt: skip
+
+    def _watch(
+        self, pid: int, channel: socket.socket, token: bytes, started: float
+    ) -> tuple[bytes | None, bool, str]:
+        """Wait for a report, the end of the process, or the end of its budget."""
+        limits, received = self._limits, bytearray()
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        poll.register(self._control, 0)  # hang-ups are always told
+        plain = isinstance(self._folder, PlainFolder)
+        while True:
+            cpu_left = limits.cpu_s - _cpu_s(pid)
+            wall_left = limits.wall_s - (time.monotonic() - started)
+            if cpu_left <= 0 or wall_left <= 0:
+                return None, False, "cpu" if cpu_left <= 0 else "wall"
+            if plain and self._folder.used_mib() > limits.disk_mib:
+                return None, False, "disk"
+            wait_s = max(0.001, min(cpu_left, wall_left, 1.0))
+            events = poll.poll(1000 * (min(wait_s, _TICK_S) if plain else wait_s))
+            if any(handle == self._control.fileno() for handle, _ in events):
+                _kill(pid)
+                os._exit(0)
+            if not events:
+                continue
+            part = _receive(channel)
+            received += part
+            found = _complete(received, token)
+            if found is not None:
+                return found, True, ""
+            if not part:
+                return bytes(received), False, ""
+            if len(received) > _LARGEST_REPORT:
+                return None, False, "flood"
+
+    def _end_what_it_left(self) -> None:
+        if self._alone:
+            _kill(-1)
+        else:
+            _kill_children()
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+
+def preload(modules: list[str] | tuple[str, ...]) -> None:
+    """Import what programs will import, once; objects made here are left alone by `gc`."""
+    for name in modules:
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):  # the program that needs it will say so
+                importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+def _receive(channel: socket.socket) -> bytes:
+    try:
+        return channel.recv(_LARGEST_REPORT)
+    except ConnectionError:
+        return b""
+
+
+def _complete(received: bytearray, token: bytes) -> bytes | None:
+    """The report behind the token, once all of it is there."""
+    at = received.find(token)
+    if at < 0:
+        return None
+    rest = bytes(received[at + len(token) :])
+    if len(rest) < program.HEAD.size:
+        return None
+    _, n_message, n_error = program.HEAD.unpack_from(rest)
+    return rest if len(rest) >= program.HEAD.size + n_message + n_error else None
+
+
+def _verdict(ending: Ending, limits: Limits) -> Answer:
+    """Outcome and evidence; a pass needs the token."""
+    answer: Answer = {
+        "outcome": "crashed", "phase": "run", "message": "", "error": "",
+        "exit_code": None, "signal": None,
+        "cpu_s": round(ending.cpu_s, 6), "wall_s": round(ending.wall_s, 6),
+        "peak_mib": round(ending.peak_mib, 2),
+    }  # fmt: skip
+    if ending.stopped:
+        outcome, message = {
+            "cpu": ("timed_out", f"used its {limits.cpu_s:g} s of CPU time"),
+            "wall": ("timed_out", f"did not end within {limits.wall_s:g} s"),
+            "disk": ("crashed", f"wrote more than {limits.disk_mib} MiB of files"),
+            "flood": ("crashed", "wrote to the verdict channel"),
+        }[ending.stopped]
+        return {**answer, "outcome": outcome, "message": message}
+    if ending.passed_token and ending.report is not None:
+        kind = program.HEAD.unpack_from(ending.report)[0]
+        if kind == program.PASSED:
+            return {**answer, "outcome": "passed"}
+        return {**answer, "outcome": "forged", "message": "it changed functions the tests call"}
+    report = ending.report or b""
+    if report.startswith(program.NO_TOKEN):
+        said = _failure(report[program.TOKEN_BYTES :])
+        if said is not None:
+            if said["outcome"] == "crashed":
+                said["message"] = f"printed more than {limits.output_kib} KiB"
+            return {**answer, **said}
+    if os.WIFSIGNALED(ending.status):
+        number = os.WTERMSIG(ending.status)
+        if number in (signal.SIGKILL, signal.SIGXCPU) and ending.cpu_s >= limits.cpu_s:
+            message = f"used its {limits.cpu_s:g} s of CPU time"
+            return {**answer, "outcome": "timed_out", "message": message}
+        answer["signal"] = number
+        answer["message"] = f"ended by {_signal_name(number)} before the tests were over"
+    else:
+        answer["exit_code"] = os.waitstatus_to_exitcode(ending.status)
+        answer["message"] = "ended before the tests were over"
+    return answer
+
+
+def _failure(report: bytes) -> Answer | None:
+    """What a report without token says; the program may have written it, so it is never a pass."""
+    if len(report) < program.HEAD.size:
+        return None
+    kind, n_message, n_error = program.HEAD.unpack_from(report)
+    text = report[program.HEAD.size :]
+    outcomes = {
+        program.FAILED: "failed",
+        program.COMPILE_ERROR: "compile_error",
+        program.OUT_OF_MEMORY: "out_of_memory",
+        program.FLOODED: "crashed",
+    }
+    if kind not in outcomes or len(text) < n_message + n_error:
+        return None
+    return {
+        "outcome": outcomes[kind],
+        "phase": "compile" if kind == program.COMPILE_ERROR else "run",
+        "message": text[:n_message].decode("utf-8", "replace"),
+        "error": text[n_message : n_message + n_error].decode("utf-8", "replace"),
+    }
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far; 0 where the platform does not tell."""
+    if sys.platform != "linux":
+        return 0.0
+    try:
+        return time.clock_gettime((~pid << 3) | 2)  # CPUCLOCK_SCHED of that process
+    except OSError:  # it ended; the channel will say so
+        return 0.0
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _kill_children() -> None:
+    """End all descendants: orphans become our children (subreaper), so none gets away."""
+    path = f"/proc/self/task/{os.getpid()}/children"
+    while True:
+        try:
+            with open(path) as listing:  # noqa: PTH123
+                found = listing.read().split()
+        except OSError:
+            return
+        if not found:
+            return
+        for pid in map(int, found):
+            _kill(pid)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
