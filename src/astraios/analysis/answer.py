@@ -176,7 +176,7 @@ def _caveats(frames: Frames) -> tuple[str, ...]:
 
 def _trainable(frames: Frames, model: str) -> dict[str, float]:
     """Method -> trainable parameters; the base trains none."""
-    own = frames.costs[(frames.costs["model"] == model) & (frames.costs["kind"] == "train")]
+    own = frames.tunings[frames.tunings["model"] == model]
     found = own.groupby("method")["trainable_parameters"].mean()
     return {style.BASE: 0.0, **{str(method): float(n) for method, n in found.items()}}
 

@@ -16,6 +16,7 @@ from astraios.analysis import style
 from astraios.analysis.columns import read_columns
 from astraios.analysis.frames import Evaluation, Frames
 from astraios.records import ProblemCard, Prompt, Sample, Verdict
+from astraios.runs import Run
 
 BUDGET_BYTES = 3_000_000
 """Roughly what the completions on the page may take."""
@@ -102,9 +103,12 @@ def _arms(frames: Frames) -> list[Evaluation]:
 
 def _weight(arm: Evaluation) -> int:
     """Bytes on disk of an arm's completions: near enough what they take on the page."""
-    if arm.generate is None:
-        return 0
-    return sum(path.stat().st_size for path in arm.generate.folder.glob("samples*.jsonl"))
+    return sum(path.stat().st_size for path in _source(arm).folder.glob("samples*.jsonl"))
+
+
+def _source(arm: Evaluation) -> Run:
+    """Where the samples are: imported ones lie with their verdicts."""
+    return arm.generate or arm.judge
 
 
 def _choose(arms: Iterable[Evaluation], share: float) -> tuple[list[str], int]:
@@ -155,13 +159,12 @@ def _problems(
 def _cells(arm: Evaluation, wanted: set[str], texts: _Texts) -> dict[str, list[Any]]:
     """Problem -> `[outcome, message, completion, finish]` per sample, texts by number."""
     said: dict[tuple[str, int], tuple[str, str]] = {}
-    if arm.generate is not None:
-        fields = ("problem_id", "index", "turn", "completion", "finish")
-        columns = read_columns(arm.generate, "samples", Sample, fields)
-        rows = sorted(zip(*columns.values(), strict=True), key=lambda row: row[2])
-        for problem, index, _, completion, finish in rows:  # the last turn is what was judged
-            if problem in wanted:
-                said[problem, index] = completion, finish
+    fields = ("problem_id", "index", "turn", "completion", "finish")
+    columns = read_columns(_source(arm), "samples", Sample, fields)
+    rows = sorted(zip(*columns.values(), strict=True), key=lambda row: row[2])
+    for problem, index, _, completion, finish in rows:  # the last turn is what was judged
+        if problem in wanted:
+            said[problem, index] = completion, finish
     cells: dict[str, list[Any]] = {}
     decided = ("problem_id", "index", "outcome", "detail")
     columns = read_columns(arm.judge, "verdicts", Verdict, decided)
@@ -182,9 +185,7 @@ def _cards(arm: Evaluation) -> dict[str, dict[str, Any]]:
 
 
 def _prompts(arm: Evaluation, wanted: set[str]) -> dict[str, str]:
-    if arm.generate is None:
-        return {}
-    columns = read_columns(arm.generate, "prompts", Prompt, ("problem_id", "turn", "text"))
+    columns = read_columns(_source(arm), "prompts", Prompt, ("problem_id", "turn", "text"))
     rows = zip(*columns.values(), strict=True)
     return {problem: text for problem, turn, text in rows if turn == 0 and problem in wanted}
 

@@ -6,8 +6,8 @@ import pandas as pd
 
 from astraios.analysis.frames import Frames
 
-WEAK_TO_STRONG = ("none", "process", "namespaces", "bubblewrap", "container", "vm")
-"""Sandbox levels known to this module; an unknown one is named, but not ranked."""
+WEAK_TO_STRONG = ("limits", "landlock", "namespaces")
+"""The sandbox's levels; one that is not known here is named, but not ranked."""
 
 
 def basis(frames: Frames, rates: pd.DataFrame) -> str:

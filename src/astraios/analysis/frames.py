@@ -183,6 +183,11 @@ class Frames:
 
         return max((robust, *self.pass_tasks), key=fit)
 
+    @cached_property
+    def tunings(self) -> pd.DataFrame:
+        """Costs of the trainings that count, one row an arm."""
+        return self.costs[(self.costs["kind"] == RunKind.TRAIN) & self.costs["counted"].eq(True)]
+
     @property
     def _plain_problems(self) -> pd.DataFrame:
         return self.problems[self.problems["task"].isin(self.pass_tasks)]
@@ -212,13 +217,14 @@ def read_frames(root: Path) -> Frames:
         )
     evaluations = _evaluations(sealed, notes)
     arms = [_arm(run) for run in sealed]
+    counted = _counted(root, sealed, arms, evaluations)
     verdicts = _verdicts(evaluations)
     frames = Frames(
         root=root,
         study=study,
         runs=_runs(root, sealed, arms),
-        steps=_steps(sealed, arms, evaluations),
-        costs=_costs(sealed, arms),
+        steps=_steps(sealed, arms, counted),
+        costs=_costs(sealed, arms, counted),
         scores=_scores(evaluations),
         verdicts=verdicts,
         problems=comparison.problems(verdicts),
@@ -226,7 +232,7 @@ def read_frames(root: Path) -> Frames:
         sealed=sealed,
         notes=(),
     )
-    notes += _holes(frames)
+    notes += [*_mixed_versions(evaluations), *_holes(frames)]
     object.__setattr__(frames, "notes", tuple(notes))
     return frames
 
@@ -240,10 +246,11 @@ def _arm(run: Run) -> dict[str, Any]:
     if not isinstance(model, str):  # a pretraining config may spell its model out
         inner = model.get("name") if isinstance(model, Mapping) else None
         model = inner if isinstance(inner, str) else run.folder.name.rpartition("-")[0]
+    default = style.BASE if run.manifest.kind == RunKind.GENERATE else ""  # asked as it is
     seed = config.get("seed", 0)
     return {
         "model": short_name(model),
-        "method": str(config.get("method") or ""),
+        "method": str(config.get("method") or default),
         "seed": seed if isinstance(seed, int) else 0,
         "task": str(config.get("task") or ""),
     }
@@ -303,38 +310,43 @@ def _runs(root: Path, sealed: tuple[Run, ...], arms: list[dict[str, Any]]) -> pd
     return _frame(rows, ("kind", *KEYS, *columns))
 
 
-def _steps(
-    sealed: tuple[Run, ...], arms: list[dict[str, Any]], evaluations: tuple[Evaluation, ...]
-) -> pd.DataFrame:
-    """Of several trainings of one arm, the one that was evaluated counts, else the latest."""
-    used = {i for e in evaluations if e.generate for i in e.generate.manifest.inputs.values()}
-    chosen: dict[tuple[Any, ...], Run] = {}
-    for run, arm in zip(sealed, arms, strict=True):
-        kind = run.manifest.kind
-        if kind not in (RunKind.TRAIN, RunKind.PRETRAIN):
-            continue
-        key = (str(kind), arm["model"], arm["method"], arm["seed"])
-        if key not in chosen or _rank(run, used) >= _rank(chosen[key], used):
-            chosen[key] = run
+def _steps(sealed: tuple[Run, ...], arms: list[dict[str, Any]], counted: set[Path]) -> pd.DataFrame:
     rows = []
-    for (kind, model, method, seed), run in chosen.items():
-        arm = {"kind": kind, "model": model, "method": method, "seed": seed}
-        rows += [{**arm, **step.model_dump()} for step in run.read("metrics", Step)]
+    for run, arm in zip(sealed, arms, strict=True):
+        if run.folder in counted:
+            keys = {"kind": str(run.manifest.kind), **{key: arm[key] for key in KEYS[:3]}}
+            rows += [{**keys, **step.model_dump()} for step in run.read("metrics", Step)]
     return _frame(rows, ("kind", *KEYS[:3], *Step.model_fields))
 
 
-def _rank(run: Run, used: set[str]) -> tuple[bool, str]:
-    return run.manifest.run_id in used, run.manifest.finished or ""
+def _counted(
+    root: Path,
+    sealed: tuple[Run, ...],
+    arms: list[dict[str, Any]],
+    evaluations: tuple[Evaluation, ...],
+) -> set[Path]:
+    """Folders of the trainings that count: of one arm, the evaluated one, else the latest."""
+    inputs = {i for e in evaluations if e.generate for i in e.generate.manifest.inputs.values()}
+    chosen: dict[tuple[Any, ...], tuple[tuple[bool, str], Path]] = {}
+    for run, arm in zip(sealed, arms, strict=True):
+        kind = run.manifest.kind
+        if kind in (RunKind.TRAIN, RunKind.PRETRAIN):
+            used = run.manifest.run_id in inputs or _where(root, run) in inputs
+            rank = ((used, run.manifest.finished or ""), run.folder)
+            key = (kind, arm["model"], arm["method"], arm["seed"])
+            chosen[key] = max(chosen.get(key, rank), rank)
+    return {folder for _, folder in chosen.values()}
 
 
-def _costs(sealed: tuple[Run, ...], arms: list[dict[str, Any]]) -> pd.DataFrame:
+def _costs(sealed: tuple[Run, ...], arms: list[dict[str, Any]], counted: set[Path]) -> pd.DataFrame:
     rows = []
     for run, arm in zip(sealed, arms, strict=True):
         path = run.folder / "cost.json"
         if path.exists():
             cost = read_json(path, Cost).model_dump()
-            rows.append({"kind": str(run.manifest.kind), **arm, **cost})
-    return _frame(rows, ("kind", *KEYS, *Cost.model_fields))
+            keys = {"kind": str(run.manifest.kind), **arm, "counted": run.folder in counted}
+            rows.append({**keys, **cost})
+    return _frame(rows, ("kind", *KEYS, "counted", *Cost.model_fields))
 
 
 def _scores(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
@@ -393,6 +405,19 @@ def _sizes(costs: pd.DataFrame) -> dict[str, int]:
 
 
 # --- what is promised, what is missing --------------------------------------------------------
+
+
+def _mixed_versions(evaluations: tuple[Evaluation, ...]) -> list[str]:
+    versions: dict[str, set[str]] = {}
+    for evaluation in evaluations:
+        version = str(evaluation.judge.manifest.config.get("task_version", ""))
+        versions.setdefault(evaluation.task, set()).add(version)
+    return [
+        f"{task} was judged at several versions ({', '.join(sorted(seen))}): its numbers do not "
+        "compare; judge the older ones again."
+        for task, seen in versions.items()
+        if len(seen) > 1
+    ]
 
 
 def _holes(frames: Frames) -> list[str]:

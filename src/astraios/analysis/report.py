@@ -66,7 +66,10 @@ class TerminalTable:
     rows: tuple[dict[str, Any], ...]
     """One per model and method: plain values, missing ones None; rates are fractions."""
     text: str
-    """The same as aligned columns with a caption."""
+    """The same as aligned columns."""
+
+    def __str__(self) -> str:
+        return f"{self.answer}\n\n{self.text}" if self.text else self.answer
 
 
 @dataclass(frozen=True)

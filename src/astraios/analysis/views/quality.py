@@ -52,8 +52,9 @@ def render(frames: Frames) -> Figure:
 
 def _data(frames: Frames) -> pd.DataFrame:
     rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
-    tuned = frames.costs[frames.costs["kind"] == "train"]
-    trained = tuned.groupby(["model", "method"])["trainable_parameters"].mean().reset_index()
+    trained = (
+        frames.tunings.groupby(["model", "method"])["trainable_parameters"].mean().reset_index()
+    )
     data = rates.merge(trained, on=["model", "method"], how="left")
     data.loc[data["method"] == style.BASE, "trainable_parameters"] = 0
     data = data[data["trainable_parameters"].notna() & data["value"].notna()]

@@ -59,7 +59,7 @@ def _row(frames: Frames, model: str, method: str) -> dict[str, Any]:
     task = str(frames.headline_task)
     rate = _only(frames.pass_rates, model=model, method=method, task=task)
     robust = _robust(frames, model, method)
-    cost = _tuning(frames.costs, model, method)
+    cost = _tuning(frames.tunings, model, method)
     row: dict[str, Any] = {
         "model": model,
         "method": method,
@@ -88,10 +88,8 @@ def _robust(frames: Frames, model: str, method: str) -> pd.Series | None:
     return _only(frames.robustness, model=model, method=method, slice=ALL)
 
 
-def _tuning(costs: pd.DataFrame, model: str, method: str) -> dict[str, Any]:
-    own = costs[
-        (costs["kind"] == "train") & (costs["model"] == model) & (costs["method"] == method)
-    ]
+def _tuning(tunings: pd.DataFrame, model: str, method: str) -> dict[str, Any]:
+    own = tunings[(tunings["model"] == model) & (tunings["method"] == method)]
     if not len(own):
         return {}
     trainable = float(own["trainable_parameters"].mean())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import style
@@ -31,7 +33,7 @@ def render(frames: Frames) -> Figure:
             # A small sideways shift keeps the intervals of one size from covering each other.
             nudge = 1 + 0.012 * (shift - len(looks) / 2)
             xs = [x * nudge if sized else x + nudge - 1 for x in own["x"]]
-            line = {"color": look.colour, "marker": look.marker}
+            line: dict[str, Any] = {"color": look.colour, "marker": look.marker}
             axes.plot(xs, 100 * own["value"], lw=1.5, ms=6, label=look.title, **line)
             for x, row in zip(xs, rows_of(own), strict=True):
                 ends = [100 * row["low"], 100 * row["high"]]
