@@ -13,7 +13,7 @@ and, computed from `problems` when first asked for (see `comparison.py`):
     pairs        one row a pair of methods, model and task: difference, interval, Holm p-value
     robustness   one row a model, method and transformation: clean, perturbed, drop
 
-An *arm* is a base model, a method and a seed. What the study file promises and no sealed run holds
+An *arm* is a base model, a method and a seed (see `arms.py`). What the study file promises and no sealed run holds
 stays a hole: it is listed in `notes` and printed as a dash, never filled.
 """
 
@@ -21,16 +21,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from astraios.analysis import comparison, style
+from astraios.analysis import arms, comparison, style
+from astraios.analysis.arms import Evaluation
 from astraios.analysis.columns import Coded, read_columns, rows_of
-from astraios.analysis.studyfile import StudyFile, read_study_file, short_name
+from astraios.analysis.studyfile import StudyFile, read_study_file
 from astraios.errors import DataError, MissingDataError
 from astraios.records import Cost, Outcome, RunKind, Score, Step, Verdict
 from astraios.runs import Run, find_runs, read_json
@@ -40,18 +41,6 @@ VERDICT_TEXT = ("problem_id", "group", "slice", "outcome")
 VERDICT_NUMBERS = ("index", "wall_s", "cpu_s", "peak_mib")
 SECURITY = frozenset({Outcome.VULNERABLE, Outcome.SAFE})
 """Tasks with these outcomes are not scored by the share of samples that pass."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One arm on one task: the run that judged it and, if it is there, the one that generated."""
-
-    model: str
-    method: str
-    seed: int
-    task: str
-    judge: Run
-    generate: Run | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +127,21 @@ class Frames:
         return bool(len(slices)) and int(slices.max()) > 1
 
     @cached_property
+    def priced(self) -> bool:
+        """Whether the trained parameters of some method judged on the headline task are known."""
+        return self._on_headline(self.tunings)
+
+    @cached_property
+    def forecast(self) -> bool:
+        """Whether the validation loss of some method judged on the headline task is known."""
+        return self._on_headline(self.losses)
+
+    def _on_headline(self, arms: pd.DataFrame) -> bool:
+        judged = self.problems[self.problems["task"] == self.headline_task]
+        known = set(zip(arms["model"], arms["method"], strict=True))
+        return bool(known & set(zip(judged["model"], judged["method"], strict=True)))
+
+    @cached_property
     def several_methods(self) -> bool:
         """Whether there is anything to compare on the headline task."""
         judged = self.problems[self.problems["task"] == self.headline_task]
@@ -201,7 +205,7 @@ def read_frames(root: Path) -> Frames:
         DataError: if a record is not what it should be; names the file and the line.
     """
     study = read_study_file(root)
-    found = find_runs(root, unfinished=True)
+    found = [r for r in find_runs(root, unfinished=True) if r.manifest.kind != RunKind.STUDY]
     if not found and not (root / "study.yaml").exists():
         raise MissingDataError(
             f"{str(root)!r} holds no runs: no {'manifest.json'!r} in it or below; give the folder "
@@ -216,15 +220,15 @@ def read_frames(root: Path) -> Frames:
             f"{_clip(names)}."
         )
     evaluations = _evaluations(sealed, notes)
-    arms = [_arm(run) for run in sealed]
+    arms = [_arm(_asked(run, sealed)) for run in sealed]
     counted = _counted(root, sealed, arms, evaluations)
     verdicts = _verdicts(evaluations)
     frames = Frames(
         root=root,
         study=study,
-        runs=_runs(root, sealed, arms),
-        steps=_steps(sealed, arms, counted),
-        costs=_costs(sealed, arms, counted),
+        runs=_runs(root, sealed),
+        steps=_steps(sealed, counted),
+        costs=_costs(sealed, counted),
         scores=_scores(evaluations),
         verdicts=verdicts,
         problems=comparison.problems(verdicts),
@@ -232,56 +236,9 @@ def read_frames(root: Path) -> Frames:
         sealed=sealed,
         notes=(),
     )
-    notes += [*_mixed_versions(evaluations), *_holes(frames)]
+    notes += [*arms.mixed_versions(evaluations), *_holes(frames)]
     object.__setattr__(frames, "notes", tuple(notes))
     return frames
-
-
-# --- what a run is about ----------------------------------------------------------------------
-
-
-def _arm(run: Run) -> dict[str, Any]:
-    config = run.manifest.config
-    model = config.get("base_model") or config.get("model") or config.get("name")
-    if not isinstance(model, str):  # a pretraining config may spell its model out
-        inner = model.get("name") if isinstance(model, Mapping) else None
-        model = inner if isinstance(inner, str) else run.folder.name.rpartition("-")[0]
-    default = style.BASE if run.manifest.kind == RunKind.GENERATE else ""  # asked as it is
-    seed = config.get("seed", 0)
-    return {
-        "model": short_name(model),
-        "method": str(config.get("method") or default),
-        "seed": seed if isinstance(seed, int) else 0,
-        "task": str(config.get("task") or ""),
-    }
-
-
-def _evaluations(sealed: tuple[Run, ...], notes: list[str]) -> tuple[Evaluation, ...]:
-    by_folder = {run.folder: run for run in sealed if run.manifest.kind == RunKind.GENERATE}
-    latest: dict[tuple[Any, ...], Evaluation] = {}
-    n_older = 0
-    for run in sealed:
-        if run.manifest.kind != RunKind.JUDGE:
-            continue
-        generate = by_folder.get(run.folder.parent)
-        arm = _arm(run) | ({k: v for k, v in _arm(generate).items() if v} if generate else {})
-        arm["method"] = arm["method"] or "imported"
-        found = Evaluation(**arm, judge=run, generate=generate)
-        key = tuple(arm.values())
-        n_older += key in latest
-        if key not in latest or _age(latest[key]) <= _age(found):
-            latest[key] = found
-    if n_older:
-        notes.append(
-            f"{n_older} older judgings of an arm and task that was judged again are left out; "
-            "the latest counts."
-        )
-    return tuple(latest.values())
-
-
-def _age(evaluation: Evaluation) -> tuple[str, str]:
-    manifest = evaluation.judge.manifest
-    return manifest.finished or manifest.started, manifest.fingerprint
 
 
 # --- frames -----------------------------------------------------------------------------------
@@ -292,11 +249,11 @@ def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
-def _runs(root: Path, sealed: tuple[Run, ...], arms: list[dict[str, Any]]) -> pd.DataFrame:
+def _runs(root: Path, sealed: tuple[Run, ...]) -> pd.DataFrame:
     rows = [
         {
             "kind": str(run.manifest.kind),
-            **arm,
+            **asdict(arm),
             "folder": _where(root, run),
             "run_id": run.manifest.run_id,
             "fingerprint": run.manifest.fingerprint,
@@ -304,47 +261,28 @@ def _runs(root: Path, sealed: tuple[Run, ...], arms: list[dict[str, Any]]) -> pd
             "started": run.manifest.started,
             "finished": run.manifest.finished,
         }
-        for run, arm in zip(sealed, arms, strict=True)
+        for run, arm in zip(sealed, arms.arms(sealed), strict=True)
     ]
     columns = ("folder", "run_id", "fingerprint", "sandbox", "started", "finished")
     return _frame(rows, ("kind", *KEYS, *columns))
 
 
-def _steps(sealed: tuple[Run, ...], arms: list[dict[str, Any]], counted: set[Path]) -> pd.DataFrame:
+def _steps(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
     rows = []
-    for run, arm in zip(sealed, arms, strict=True):
+    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
         if run.folder in counted:
-            keys = {"kind": str(run.manifest.kind), **{key: arm[key] for key in KEYS[:3]}}
+            keys = {"kind": str(run.manifest.kind), **{key: getattr(arm, key) for key in KEYS[:3]}}
             rows += [{**keys, **step.model_dump()} for step in run.read("metrics", Step)]
     return _frame(rows, ("kind", *KEYS[:3], *Step.model_fields))
 
 
-def _counted(
-    root: Path,
-    sealed: tuple[Run, ...],
-    arms: list[dict[str, Any]],
-    evaluations: tuple[Evaluation, ...],
-) -> set[Path]:
-    """Folders of the trainings that count: of one arm, the evaluated one, else the latest."""
-    inputs = {i for e in evaluations if e.generate for i in e.generate.manifest.inputs.values()}
-    chosen: dict[tuple[Any, ...], tuple[tuple[bool, str], Path]] = {}
-    for run, arm in zip(sealed, arms, strict=True):
-        kind = run.manifest.kind
-        if kind in (RunKind.TRAIN, RunKind.PRETRAIN):
-            used = run.manifest.run_id in inputs or _where(root, run) in inputs
-            rank = ((used, run.manifest.finished or ""), run.folder)
-            key = (kind, arm["model"], arm["method"], arm["seed"])
-            chosen[key] = max(chosen.get(key, rank), rank)
-    return {folder for _, folder in chosen.values()}
-
-
-def _costs(sealed: tuple[Run, ...], arms: list[dict[str, Any]], counted: set[Path]) -> pd.DataFrame:
+def _costs(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
     rows = []
-    for run, arm in zip(sealed, arms, strict=True):
+    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
         path = run.folder / "cost.json"
         if path.exists():
             cost = read_json(path, Cost).model_dump()
-            keys = {"kind": str(run.manifest.kind), **arm, "counted": run.folder in counted}
+            keys = {"kind": str(run.manifest.kind), **asdict(arm), "counted": run.folder in counted}
             rows.append({**keys, **cost})
     return _frame(rows, ("kind", *KEYS, "counted", *Cost.model_fields))
 
@@ -361,7 +299,7 @@ def _scores(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
             raise DataError(
                 f"{path}: not a list of scores; remove {str(path.parent)!r} and judge again"
             ) from None
-        keys = {key: getattr(evaluation, key) for key in KEYS}
+        keys = asdict(evaluation.arm)
         rows += [{**score.model_dump(), **keys} for score in scores]
     names = tuple(name for name in Score.model_fields if name not in KEYS)
     return _frame(rows, (*KEYS, *names))
@@ -375,10 +313,10 @@ def _verdicts(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
         columns = read_columns(evaluation.judge, "verdicts", Verdict, wanted)
         n = len(columns["problem_id"])
         for name in ("model", "method", "task"):
-            text[name].repeat(getattr(evaluation, name), n)
+            text[name].repeat(getattr(evaluation.arm, name), n)
         for name in VERDICT_TEXT:
             text[name].extend(columns[name])
-        numbers["seed"].append(pd.Series(evaluation.seed, index=range(n), dtype="int32"))
+        numbers["seed"].append(pd.Series(evaluation.arm.seed, index=range(n), dtype="int32"))
         for name in VERDICT_NUMBERS:
             kind = "int32" if name == "index" else "float32"
             numbers[name].append(pd.Series(columns[name], dtype=kind))
@@ -405,19 +343,6 @@ def _sizes(costs: pd.DataFrame) -> dict[str, int]:
 
 
 # --- what is promised, what is missing --------------------------------------------------------
-
-
-def _mixed_versions(evaluations: tuple[Evaluation, ...]) -> list[str]:
-    versions: dict[str, set[str]] = {}
-    for evaluation in evaluations:
-        version = str(evaluation.judge.manifest.config.get("task_version", ""))
-        versions.setdefault(evaluation.task, set()).add(version)
-    return [
-        f"{task} was judged at several versions ({', '.join(sorted(seen))}): its numbers do not "
-        "compare; judge the older ones again."
-        for task, seen in versions.items()
-        if len(seen) > 1
-    ]
 
 
 def _holes(frames: Frames) -> list[str]:

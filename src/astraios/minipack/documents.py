@@ -30,7 +30,7 @@ TUNING_LENGTHS = ((1, 1), (2, 6), (3, 4))
 FIX_PERCENT = 25
 
 
-def pretraining_documents(seed: int, imperative: float = 0.35) -> Iterator[str]:
+def pretraining_documents(seed: int, imperative: float = 0.2) -> Iterator[str]:
     """Endless documents.
 
     Args:

@@ -45,7 +45,7 @@ class PretrainingConfig(Config):
     n_positions: int = 256
     vocabulary: int = 768
     n_tokenizer_documents: int = 8_000
-    imperative: float = 0.35
+    imperative: float = 0.2
     """Chance that a comment speaks like an instruction."""
     max_offset: int = 80
     """Positions start anywhere in 0..max_offset, so that all that are used later are trained."""
@@ -98,9 +98,9 @@ EMBEDDED = MappingProxyType(
     {
         config.name: config
         for config in (
-            _base("minipack-0.4m", 96, 3, 3_000, 2.5e-3),
-            _base("minipack-0.7m", 128, 3, 3_000, 2.5e-3),
-            _base("minipack-1.8m", 192, 4, 3_000, 2.0e-3),
+            _base("minipack-0.4m", 96, 3, 4_000, 2.5e-3),
+            _base("minipack-0.7m", 128, 3, 4_000, 2.5e-3),
+            _base("minipack-1.8m", 192, 4, 4_000, 2.0e-3),
         )
     }
 )
