@@ -27,6 +27,9 @@ from astraios.errors import GenerationsError, MissingDataError
 LONGEST_TEXT = 1 << 22
 """Characters; 2048 tokens, the most a published completion has, are below 1 % of it."""
 
+CHUNK = 1 << 16
+"""Characters read at least at a time."""
+
 SPACE = " \t\n\r"
 SPLIT_AT_MOST = 16
 """Characters before the end of a chunk within which a JSON error may come from the cut."""
@@ -58,7 +61,7 @@ def shape(path: Path) -> Shape:
         GenerationsError: if it is empty or neither layout.
     """
     with _readable(path), _text(path) as text:
-        while start := text.read(1 << 16):
+        while start := text.read(CHUNK):
             if start.strip(SPACE):
                 first = start.strip(SPACE)[0]
                 if first == "[":
@@ -124,7 +127,7 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
                 f"{path}:{number}: the last line is cut off; copy the file again, or remove it"
             ) from None
         raise GenerationsError(
-            f"{path}:{number}:{error.colno}: not JSON ({error.msg}); {MEANT}"
+            f"{path}:{number}:{error.pos + 1}: not JSON ({error.msg}); {MEANT}"
         ) from None
     except (ValueError, RecursionError) as error:  # not UTF-8, huge numbers, nested too deeply
         raise GenerationsError(f"{path}:{number}: not JSON ({_reason(error)})") from None
@@ -169,10 +172,9 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _bytes(path: Path) -> BinaryIO:
-    file = path.open("rb")
-    zipped = file.read(2) == b"\x1f\x8b"  # whatever the name says
-    file.seek(0)
-    return gzip.open(file) if zipped else file  # type: ignore[return-value]
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"  # whatever the name says
+    return gzip.open(path) if zipped else path.open("rb")  # type: ignore[return-value]
 
 
 def _text(path: Path) -> TextIO:
@@ -254,7 +256,7 @@ class _Cursor:
         self._forget()
         if len(self._buffer) > 2 * LONGEST_TEXT:  # an escape takes up to six characters
             raise GenerationsError(f"{self._path}:{self._line}:{self._column}: {TOO_LONG}")
-        chunk = self._text.read(max(1 << 16, len(self._buffer)))
+        chunk = self._text.read(max(CHUNK, len(self._buffer)))
         self._buffer += chunk
         self._ended = not chunk
         return bool(chunk)

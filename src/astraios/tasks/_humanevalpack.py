@@ -205,7 +205,7 @@ class PackTask(Task[PackProblem]):
             group=problem.group,
             slice=self.slice(problem),
             outcome=evidence.outcome,
-            detail=evidence.message,
+            detail=_detail(evidence),
             cpu_s=evidence.cpu_s,
             wall_s=evidence.wall_s,
             peak_mib=evidence.peak_mib,
@@ -220,6 +220,12 @@ class PackTask(Task[PackProblem]):
             code=self.language.candidate(text),
             tests="\n" + problem.test,
         )
+
+
+def _detail(evidence: Execution) -> str:
+    """The error with its type where the language names one: `ValueError: no digits`."""
+    lines = evidence.stderr.strip().splitlines()
+    return lines[0] if lines else evidence.message
 
 
 def _problem(row: dict[str, str]) -> PackProblem:
