@@ -210,8 +210,10 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
         beams = kwargs.get("num_beams")
         if isinstance(beams, int) and beams > 1:  # generation repeats every row for its beams
             names = [name for name in names for _ in range(beams)]
+        block = ARCHITECTURES.get(self.get_model_config(self.model).get("model_type", ""))
+        put_in = partial(_with_names, names=names, flattens=block is not None and block.flattens)
         handles = [
-            module.register_forward_pre_hook(partial(_with_names, names=names), with_kwargs=True)
+            module.register_forward_pre_hook(put_in, with_kwargs=True)
             for module in self.modules()
             if isinstance(module, BottleneckLayer | AuxiliaryTrainingWrapper)
         ]
@@ -255,8 +257,11 @@ def _bias_keys(model: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def _with_names(
-    module: nn.Module, args: Any, kwargs: dict[str, Any], *, names: Sequence[str]
+    module: nn.Module, args: Any, kwargs: dict[str, Any], *, names: Sequence[str], flattens: bool
 ) -> tuple[Any, dict[str, Any]]:
+    if flattens and args and args[0].dim() == 2:
+        n_tokens = len(args[0]) // len(names)
+        names = [name for name in names for _ in range(n_tokens)]
     return args, {**kwargs, "adapter_names": names}
 
 
