@@ -49,12 +49,19 @@ class AnyConfig(Config):
     """Stands for the configs of the stages, which the analysis must not import."""
 
     base_model: str
-    method: str = ""
+    method: str | None = None
     seed: int = 0
     task: str = ""
     n_steps: int = 0
     learning_rate: float = 0.0
     name: str = ""
+
+
+class AnyJudgeConfig(Config):
+    """Like the real one: it knows the task, but not whose samples it judges."""
+
+    task: str
+    task_version: str = "1"
 
 
 def draw(*keys: object) -> float:
@@ -73,7 +80,7 @@ def write_study(
     completion: Callable[[str, str], str] | None = None,
     n_faults: int = 0,
     judged: bool = True,
-    sandbox: str = "process",
+    sandbox: str = "namespaces",
 ) -> Path:
     """Write a finished study under `root`; `judged=False` stops after training."""
     models, seeds, methods = tuple(models), tuple(seeds), tuple(methods)
@@ -172,7 +179,10 @@ class _Cell:
 
     def write(self, completion: Callable[[str, str], str], n_faults: int, sandbox: str) -> None:
         config = AnyConfig(
-            base_model=self.model, method=self.method, seed=self.seed, task=self.task
+            base_model=self.model,
+            method=None if self.method == "base" else self.method,
+            seed=self.seed,
+            task=self.task,
         )
         name = f"{self.task}-{fingerprint(config)}"
         folder = self.root / "eval" / self.model / self.method / f"seed{self.seed}" / name
@@ -199,9 +209,10 @@ class _Cell:
             cost = Cost(wall_s=3, cpu_s=2.5, n_tokens=5_600, tokens_per_s=5_000, peak_mib=700)
             run.write_json("cost", cost)
             run.seal()
-        judge = folder / f"judged-{fingerprint(config)}"
+        judging = AnyJudgeConfig(task=self.task)
+        judge = folder / f"judged-{fingerprint(judging)}"
         with Run.open(
-            judge, kind=RunKind.JUDGE, config=config, environment={"sandbox": sandbox}
+            judge, kind=RunKind.JUDGE, config=judging, environment={"sandbox": sandbox}
         ) as run:
             verdicts = [
                 self._verdict(problem, group, part, index, fault=place < n_faults)

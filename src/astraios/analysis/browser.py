@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from astraios.analysis import style
+from astraios.analysis.arms import Evaluation
 from astraios.analysis.columns import read_columns
-from astraios.analysis.frames import Evaluation, Frames
+from astraios.analysis.frames import Frames
 from astraios.records import ProblemCard, Prompt, Sample, Verdict
-from astraios.runs import Run
 
 BUDGET_BYTES = 3_000_000
 """Roughly what the completions on the page may take."""
@@ -42,17 +42,17 @@ def browser(frames: Frames, best: str | None = None, budget: int = BUDGET_BYTES)
 
     The page opens with the untuned base (or the first method) beside `best`.
     """
-    arms = _arms(frames)
-    if not arms:
+    judged = _lowest_seeds(frames)
+    if not judged:
         return None
     texts = _Texts()
     problems: list[dict[str, Any]] = []
     n_left_out = 0
-    names = list(dict.fromkeys((arm.model, arm.method) for arm in arms))
+    names = list(dict.fromkeys((one.arm.model, one.arm.method) for one in judged))
     names.sort(key=lambda arm: (-frames.models.index(arm[0]), frames.methods.index(arm[1])))
-    share = min(1.0, budget / max(1, sum(map(_weight, arms))))
+    share = min(1.0, budget / max(1, sum(map(_weight, judged))))
     for number, task in enumerate(frames.tasks):
-        own = {(arm.model, arm.method): arm for arm in arms if arm.task == task}
+        own = {(one.arm.model, one.arm.method): one for one in judged if one.arm.task == task}
         chosen, n_all = _choose(own.values(), share)
         n_left_out += n_all - len(chosen)
         problems += _problems(number, own, names, chosen, texts)
@@ -91,24 +91,20 @@ def _note(frames: Frames, n_shown: int, n_left_out: int, n_cut: int) -> str:
     return "; ".join(parts) + "."
 
 
-def _arms(frames: Frames) -> list[Evaluation]:
+def _lowest_seeds(frames: Frames) -> list[Evaluation]:
     """The lowest seed of every model, method and task."""
     lowest: dict[tuple[str, str, str], Evaluation] = {}
     for evaluation in frames.evaluations:
-        key = (evaluation.model, evaluation.method, evaluation.task)
-        if key not in lowest or evaluation.seed < lowest[key].seed:
+        arm = evaluation.arm
+        key = (arm.model, arm.method, arm.task)
+        if key not in lowest or arm.seed < lowest[key].arm.seed:
             lowest[key] = evaluation
     return list(lowest.values())
 
 
 def _weight(arm: Evaluation) -> int:
     """Bytes on disk of an arm's completions: near enough what they take on the page."""
-    return sum(path.stat().st_size for path in _source(arm).folder.glob("samples*.jsonl"))
-
-
-def _source(arm: Evaluation) -> Run:
-    """Where the samples are: imported ones lie with their verdicts."""
-    return arm.generate or arm.judge
+    return sum(path.stat().st_size for path in arm.samples.folder.glob("samples*.jsonl"))
 
 
 def _choose(arms: Iterable[Evaluation], share: float) -> tuple[list[str], int]:
@@ -160,7 +156,7 @@ def _cells(arm: Evaluation, wanted: set[str], texts: _Texts) -> dict[str, list[A
     """Problem -> `[outcome, message, completion, finish]` per sample, texts by number."""
     said: dict[tuple[str, int], tuple[str, str]] = {}
     fields = ("problem_id", "index", "turn", "completion", "finish")
-    columns = read_columns(_source(arm), "samples", Sample, fields)
+    columns = read_columns(arm.samples, "samples", Sample, fields)
     rows = sorted(zip(*columns.values(), strict=True), key=lambda row: row[2])
     for problem, index, _, completion, finish in rows:  # the last turn is what was judged
         if problem in wanted:
@@ -185,7 +181,7 @@ def _cards(arm: Evaluation) -> dict[str, dict[str, Any]]:
 
 
 def _prompts(arm: Evaluation, wanted: set[str]) -> dict[str, str]:
-    columns = read_columns(_source(arm), "prompts", Prompt, ("problem_id", "turn", "text"))
+    columns = read_columns(arm.samples, "prompts", Prompt, ("problem_id", "turn", "text"))
     rows = zip(*columns.values(), strict=True)
     return {problem: text for problem, turn, text in rows if turn == 0 and problem in wanted}
 

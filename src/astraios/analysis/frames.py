@@ -13,8 +13,8 @@ and, computed from `problems` when first asked for (see `comparison.py`):
     pairs        one row a pair of methods, model and task: difference, interval, Holm p-value
     robustness   one row a model, method and transformation: clean, perturbed, drop
 
-An *arm* is a base model, a method and a seed (see `arms.py`). What the study file promises and no sealed run holds
-stays a hole: it is listed in `notes` and printed as a dash, never filled.
+An *arm* is a base model, a method and a seed (see `arms.py`). What the study file promises and no
+sealed run holds stays a hole: it is listed in `notes` and printed as a dash, never filled.
 """
 
 from __future__ import annotations
@@ -219,9 +219,13 @@ def read_frames(root: Path) -> Frames:
             f"{len(found) - len(sealed)} of {len(found)} runs are not finished and are left out: "
             f"{_clip(names)}."
         )
-    evaluations = _evaluations(sealed, notes)
-    arms = [_arm(_asked(run, sealed)) for run in sealed]
-    counted = _counted(root, sealed, arms, evaluations)
+    evaluations, n_older = arms.evaluations(sealed)
+    if n_older:
+        notes.append(
+            f"{n_older} older judgings of an arm and task that was judged again are left out; "
+            "the latest counts."
+        )
+    counted = arms.counted(root, sealed, evaluations)
     verdicts = _verdicts(evaluations)
     frames = Frames(
         root=root,

@@ -24,6 +24,8 @@ NEEDS = MappingProxyType(
         "pairs": "two methods judged on one task",
         "robustness": "a judged task of perturbed prompts",
         "losses": "trainings with a validation loss",
+        "forecast": "a judged method with a validation loss",
+        "priced": "a judged method with a recorded training cost",
         "steps": "training records",
         "costs": "runs with a cost",
         "verdicts": "verdicts",

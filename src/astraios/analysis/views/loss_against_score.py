@@ -90,4 +90,4 @@ def _show(value: Range | None) -> str:
     return show(value, Kind.CORRELATION) if value else "not defined (fewer than 4 points)"
 
 
-view = View("Validation loss against score", 30, ("pass_rates", "losses", "headline_task"), render)
+view = View("Validation loss against score", 30, ("pass_rates", "forecast"), render)

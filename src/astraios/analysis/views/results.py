@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -34,7 +35,7 @@ def render(frames: Frames) -> Table:
     """One row per model and method, holes included; differences with a star are certain."""
     task = frames.headline_task
     rates = frames.pass_rates[frames.pass_rates["task"] == task]
-    rows = [_row(frames, model, method) for model in frames.models for method in _methods(frames)]
+    rows = [_row(frames, model, method) for model, method in _cells(frames)]
     columns = list(COLUMNS)
     if frames.several_seeds:
         columns.insert(5, SEEDS)
@@ -51,8 +52,11 @@ def render(frames: Frames) -> Table:
     return Table(tuple(columns), tuple(rows), caption)
 
 
-def _methods(frames: Frames) -> tuple[str, ...]:
-    return style.order({style.BASE, *frames.methods})
+def _cells(frames: Frames) -> list[tuple[str, str]]:
+    """Models and methods that the study file promises or that some run is about."""
+    promised = {(m, method) for m in frames.study.models for method in frames.study.methods}
+    known = promised | set(zip(frames.runs["model"], frames.runs["method"], strict=True))
+    return [cell for cell in product(frames.models, frames.methods) if cell in known]
 
 
 def _row(frames: Frames, model: str, method: str) -> dict[str, Any]:
