@@ -184,7 +184,9 @@ def test_failing_references_stop_everything_with_the_list(tmp_path, toy, samples
     with pytest.raises(WorkError, match=r"(?s)3 of 6 .*t/0: the wrong solution: passed.*t/2"):
         run_judge(toy, samples, tmp_path / "run", checker=checker, references=True)
     assert len(checker.ran) == 6
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "verdicts.jsonl").exists()
+    mended = run_judge(toy, samples, tmp_path / "run", references=True)
+    assert len(verdicts(mended)) == 12
 
 
 def test_limits_leave_the_rest_out(tmp_path, toy, samples):

@@ -16,7 +16,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from astraios.evaluation.generations_file import (
     list_items,
     shape,
 )
+from astraios.generation.keys import prompt_sha
 from astraios.records import Finish, Sample
 from astraios.tasks import Problem, Task
 from astraios.templates import TEMPLATES
@@ -339,7 +339,7 @@ def _prompt_shas(task: Task[Any], problem: Problem) -> set[str]:
         except ValueError:  # this task is not asked with that template
             continue
         if prompt is not None:
-            found.add(sha256(prompt.text.encode()).hexdigest()[:16])
+            found.add(prompt_sha(prompt.text))
     return found
 
 

@@ -145,7 +145,7 @@ def judge(
 
     Raises:
         MissingToolError: a toolchain is not there; nothing was run.
-        WorkError: reference solutions fail on this machine; nothing else was run.
+        WorkError: reference solutions fail on this machine; no sample was run.
         DataError: samples that are incomplete or there twice.
         RunError: if `folder` holds another run.
         SandboxError: if the sandbox died, or is weaker than asked for.
@@ -153,36 +153,39 @@ def judge(
     config = config or judge_config(task, checker=checker)
     problems = problems[: config.limit_problems]
     inputs = {**(inputs or {}), "problems": digest([asdict(problem) for problem in problems])}
-    if is_done(folder, config) and not read_run(folder).manifest.counts.get("n_faults"):
+    if _is_finished(folder, config, inputs):
         log.info("%s: judged already", folder)
         return read_run(folder)
     with ExitStack() as stack:
         environment = dict(config.tools)
+        checking = None
         if config.checker is not None:
             checker = checker or registry.load(checkers, "checker", config.checker)
             if isinstance(sandbox, str):
                 sandbox = stack.enter_context(open_sandbox(sandbox, config.jobs))
-            environment |= sandbox.describe()
-            environment["sandbox"] = sandbox.level
-            if references and not (folder / "references.json").exists():
-                report = check_references(task, problems, checker, sandbox)
-            else:
-                report = None
+            environment |= {**sandbox.describe(), "sandbox": sandbox.level}
             checking = _Checking(checker, sandbox)
-        else:
-            checking, report = None, None
         run = stack.enter_context(
             Run.open(
                 folder, kind=RunKind.JUDGE, config=config, inputs=inputs, environment=environment
             )
         )
         _same_sandbox(run, environment)
-        if report is not None:
+        if checking is not None and references and not (folder / "references.json").exists():
+            report = check_references(task, problems, checking.checker, checking.sandbox)
             run.write_json("references", report)
         where = samples if isinstance(samples, Path) else _copy_samples(run, samples)
         answers = Answers(where, [p.id for p in problems], limit_samples=config.limit_samples)
         _Session(run, task, problems, answers, progress).go(checking)
     return read_run(folder)
+
+
+def _is_finished(folder: Path, config: JudgeConfig, inputs: Mapping[str, str]) -> bool:
+    """Whether there is nothing to do; no lock is taken, so the folder may be read-only."""
+    if not is_done(folder, config):
+        return False
+    manifest = read_run(folder).manifest
+    return manifest.inputs == inputs and not manifest.counts.get("n_faults")
 
 
 def _same_sandbox(run: Run, environment: Mapping[str, str]) -> None:
@@ -223,8 +226,8 @@ class _Checking:
     """Feeds slots to the checker and takes the evidence back; tries faults again."""
 
     def __init__(self, checker: Checker, sandbox: Sandbox) -> None:
-        self._checker = checker
-        self._sandbox = sandbox
+        self.checker = checker
+        self.sandbox = sandbox
         self._again: deque[_Slot] = deque()
         self._out: dict[int, _Slot] = {}
 
@@ -236,7 +239,7 @@ class _Checking:
 
     def _pass(self, slots: Iterator[_Slot]) -> Iterator[_Slot]:
         self._out.clear()
-        for position, evidence in self._checker.check(self._programs(slots), self._sandbox):
+        for position, evidence in self.checker.check(self._programs(slots), self.sandbox):
             slot = self._out.pop(position)
             slot.n_tries += 1
             if _is_fault(evidence) and slot.n_tries < N_TRIES:
