@@ -25,7 +25,7 @@ from transformers.cache_utils import DynamicCache
 
 from astraios.errors import EngineError
 from astraios.generation.engines._cache import SPARE, new_cache
-from astraios.generation.engines._rows import Batch, Question, Row, join
+from astraios.generation.engines._rows import Batch, Prefilled, Question, Row, empty_batch
 from astraios.generation.engines._sampling import Drawing
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,9 @@ Inputs = Callable[[Tensor, Tensor], dict[str, Any]]
 
 MAX_ROWS = 512
 """Rows of a batch; beyond it nothing is won and the logits of large vocabularies take memory."""
-PREFILL_TOKENS = 4096
-"""Tokens of one prefill: enough to keep a processor busy, few enough for its caches."""
+PREFILL_TOKENS = 1024
+"""Tokens of one prefill on a CPU: what lies between two layers should stay in its caches."""
+PREFILL_TOKENS_ACCELERATOR = 16_384
 RESERVE = 64
 """New tokens that a row is given room for when it enters a batch."""
 SLACK = 16
@@ -69,7 +70,7 @@ class Loop:
         self._takes_positions = "position_ids" in known
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         self._waiting: deque[Row] = deque()
-        self._batch: Batch | None = None
+        self._batch = empty_batch(self._device)
 
     def run(self, rows: Iterable[Row], progress: Callable[[int], Any] | None) -> Iterator[Row]:
         """Yield every row once it has ended.
@@ -84,14 +85,12 @@ class Loop:
             try:
                 pushed = self._advance()
             except torch.OutOfMemoryError:
-                pushed = []
-            if pushed:
-                ended = [row for row in pushed if row.finish is not None]
+                pushed = list(open_rows)  # some of them may have ended before memory did
+                self._shrink([row for row in pushed if row.finish is None])
             else:
-                ended = [row for row in open_rows if row.finish is not None]
-                self._shrink(open_rows.difference(ended))
-            if progress is not None:
-                progress(len(pushed))
+                if progress is not None:
+                    progress(len(pushed))
+            ended = [row for row in pushed if row.finish is not None]
             open_rows.difference_update(ended)
             yield from ended
 
@@ -107,37 +106,36 @@ class Loop:
     def _advance(self) -> list[Row]:
         """Give every row of the batch, or every row that enters it, one token; returns them."""
         batch = self._batch
-        n_ended = sum(row.finish is not None for row in batch.rows) if batch else 0
-        if batch is None or n_ended * ENDED_SHARE >= len(batch.rows) or self._is_full(batch):
-            batch = self._regroup()
+        n_ended = sum(row.finish is not None for row in batch.rows)
+        if n_ended * ENDED_SHARE >= len(batch.rows) or self._is_full(batch):
+            self._let_go()
             arrivals = self._arrivals()
             if arrivals:
                 return self._admit(arrivals)
-        assert batch is not None  # an open row waits or is in the batch
-        return self._step(batch)
+        return self._step(self._batch)
 
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.rows) > 1 and len(batch.rows) * (batch.width + 1) > self._budget
 
-    def _regroup(self) -> Batch | None:
+    def _let_go(self) -> None:
         """Drop ended rows and, if the rest is over budget, give the youngest rows back."""
-        if self._batch is None:
-            return None
         live = [row for row in self._batch.rows if row.finish is None]
-        columns = max(map(self._length, live), default=0) + 1
+        if not live:
+            self._batch = empty_batch(self._device)
+            return
+        columns = max(map(self._length, live)) + 1
         leaving: list[Row] = []
         if len(live) * columns > self._budget:
             live.sort(key=lambda row: -len(row.ids))
             leaving = live[max(1, self._budget // (columns + SLACK)) :]
             self._waiting.extendleft(leaving)
-        self._batch = join([self._batch], frozenset(leaving))
-        return self._batch
+        self._batch.drop(frozenset(leaving))
 
     def _arrivals(self) -> list[Row]:
         """Rows from the queue that the batch has room for, if they are worth a prefill."""
         if not self._waiting:
             return []
-        live = self._batch.rows if self._batch else []
+        live = self._batch.rows
         columns = max(map(self._length, [*live, self._waiting[0]]))
         reserve = min(RESERVE, self._waiting[0].ending.max_new_tokens)
         room = min(MAX_ROWS, self._budget // (columns + reserve)) - len(live)
@@ -156,18 +154,18 @@ class Loop:
         for row in rows:
             by_prefix.setdefault((row.question, tuple(row.ids)), []).append(row)
         chunks: list[list[list[Row]]] = [[]]
+        most = PREFILL_TOKENS if self._device.type == "cpu" else PREFILL_TOKENS_ACCELERATOR
         longest = 0
         for sharing in by_prefix.values():
             longest = max(longest, self._length(sharing[0]))
-            if chunks[-1] and longest * (len(chunks[-1]) + 1) > PREFILL_TOKENS:
+            if chunks[-1] and longest * (len(chunks[-1]) + 1) > most:
                 chunks.append([])
                 longest = self._length(sharing[0])
             chunks[-1].append(sharing)
-        arrived = [self._prefill(chunk) for chunk in chunks]
-        self._batch = join([*([self._batch] if self._batch else []), *arrived])
+        self._batch.add([self._prefill(chunk) for chunk in chunks])
         return rows
 
-    def _prefill(self, chunk: list[list[Row]]) -> Batch:
+    def _prefill(self, chunk: list[list[Row]]) -> Prefilled:
         """Run prompts, each shared by some rows, and give each row its next token."""
         prefixes = [[*sharing[0].question.ids, *sharing[0].ids] for sharing in chunk]
         width = max(map(len, prefixes))
@@ -185,18 +183,11 @@ class Loop:
                 row.start = width - len(ids)
         numbers = [number for number, sharing in enumerate(chunk) for _ in sharing]
         lines_B = torch.tensor(numbers, device=self._device)
-        batch = Batch(
-            rows=rows,
-            cache=cache,
-            mask=inputs["attention_mask"][lines_B],
-            tokens=lines_B[:, None],
-            positions=positions_P1[lines_B],
-            streams=torch.tensor([row.random for row in rows], device=self._device),
-            counts=torch.tensor([len(row.ids) for row in rows], device=self._device),
-            lines=lines_B,
-        )
-        self._push(batch, logits_PV[lines_B])
-        return batch
+        streams_B = torch.tensor([row.random for row in rows], device=self._device)
+        counts_B = torch.tensor([len(row.ids) for row in rows], device=self._device)
+        tokens_B1 = self._push(rows, logits_PV[lines_B], streams_B, counts_B)
+        columns = (tokens_B1, positions_P1[lines_B], streams_B, counts_B + 1)
+        return Prefilled(rows, cache, lines_B, inputs["attention_mask"], columns)
 
     def _step(self, batch: Batch) -> list[Row]:
         """One token for every row; ended rows that are still in the batch are passed over."""
@@ -204,14 +195,17 @@ class Loop:
         if width > batch.mask.shape[1]:
             more = batch.mask.new_ones(len(batch.rows), SPARE)
             batch.mask = torch.cat([batch.mask, more], dim=1)
+        live = [row for row in batch.rows if row.finish is None]
+        tokens_B1, positions_B1, streams_B, counts_B = batch.columns
         logits_BV = self._forward(
             batch.cache,
-            input_ids=batch.tokens,
+            input_ids=tokens_B1,
             attention_mask=batch.mask[:, :width],
-            position_ids=batch.positions,
+            position_ids=positions_B1,
         )
-        batch.positions = batch.positions + 1
-        return self._push(batch, logits_BV)
+        tokens_B1 = self._push(batch.rows, logits_BV, streams_B, counts_B)
+        batch.columns = (tokens_B1, positions_B1 + 1, streams_B, counts_B + 1)
+        return live
 
     def _forward(self, cache: DynamicCache, **inputs: Any) -> Tensor:
         """Logits [B, V] of the last position."""
@@ -221,27 +215,26 @@ class Loop:
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
 
-    def _push(self, batch: Batch, logits_BV: Tensor) -> list[Row]:
-        """Draw a token for every row and add it to those that have not ended; returns them."""
-        tokens_B = self._drawing(logits_BV, batch.streams, batch.counts)
-        batch.tokens = tokens_B[:, None]
-        batch.counts = batch.counts + 1
-        pushed = []
-        for row, token in zip(batch.rows, tokens_B.tolist(), strict=True):
-            if row.finish is None:
-                if token < 0:
-                    raise EngineError(
-                        f"problem {row.question.problem_id!r}, sample {row.index}: the model's "
-                        f"logits are not numbers after {len(row.ids)} new tokens; the weights are "
-                        "broken or the precision is too low for them (try float32 or bfloat16)"
-                    )
-                row.push(token)
-                pushed.append(row)
-        return pushed
+    def _push(
+        self, rows: list[Row], logits_BV: Tensor, streams_B: Tensor, counts_B: Tensor
+    ) -> Tensor:
+        """Draw a token for every row and add it to those that have not ended; tokens [B, 1]."""
+        tokens_B = self._drawing(logits_BV, streams_B, counts_B)
+        for row, token in zip(rows, tokens_B.tolist(), strict=True):
+            if row.finish is not None:
+                continue
+            if token < 0:
+                raise EngineError(
+                    f"problem {row.question.problem_id!r}, sample {row.index}: the model's "
+                    f"logits are not numbers after {len(row.ids)} new tokens; the weights are "
+                    "broken or the precision is too low for them (try float32 or bfloat16)"
+                )
+            row.push(token)
+        return tokens_B[:, None]
 
-    def _shrink(self, rows: set[Row]) -> None:
+    def _shrink(self, rows: list[Row]) -> None:
         """Start again with what `rows` have, in batches half as large."""
-        self._batch = None
+        self._batch = empty_batch(self._device)
         self._budget //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -10,12 +10,9 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from astraios.generation import Finished
-from astraios.generation.engines._cache import SPARE, regroup
+from astraios.generation.engines._cache import SPARE, add_rows, drop_rows, new_cache
 from astraios.generation.engines._text import Detokenizer, Stream
 from astraios.records import Finish
-
-PER_ROW = ("tokens", "positions", "streams", "counts")
-"""Tensors of a batch that hold one entry a row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +93,21 @@ class Row:
 
 
 @dataclass(eq=False, slots=True)
+class Prefilled:
+    """Prompts whose keys and values are known, and the rows that share them."""
+
+    rows: list[Row]
+    cache: DynamicCache
+    """One line a prompt."""
+    lines: Tensor
+    """[B]: the line of each row."""
+    mask: Tensor
+    """[P, T], for the lines."""
+    columns: tuple[Tensor, ...]
+    """As `Batch.columns`."""
+
+
+@dataclass(eq=False, slots=True)
 class Batch:
     """Rows that are decoded together, with their keys and values."""
 
@@ -103,59 +115,74 @@ class Batch:
     cache: DynamicCache
     mask: Tensor
     """[B, T]: 1 for tokens, 0 for padding; columns beyond the cache are 1 and wait for tokens."""
-    tokens: Tensor
-    """[B, 1]: the newest token of each row: the next input."""
-    positions: Tensor
-    """[B, 1]: its position."""
-    streams: Tensor
-    """[B]: random streams."""
-    counts: Tensor
-    """[B]: tokens each row has drawn."""
-    lines: Tensor | None = None
-    """[B]: the cache line of each row where rows still share lines, after the prefill of a prompt
-    with several samples. None when row i has line i, as decoding needs it."""
+    columns: tuple[Tensor, ...]
+    """One entry a row: newest token [B, 1], its position [B, 1], random stream [B] and number of
+    tokens drawn [B]."""
 
     @property
     def width(self) -> int:
         """Columns in the cache."""
         return int(self.cache.get_seq_length())
 
+    def drop(self, leaving: Set[Row]) -> None:
+        """Let go of ended rows, of those in `leaving`, and of columns that are padding in the rest.
 
-def join(batches: Sequence[Batch], without: Set[Row] = frozenset()) -> Batch | None:
-    """One batch of all unfinished rows but those in `without`; None if there are none.
+        row 0    . a b c          0 leaves        l m n
+        row 1    . . e f          ------->        . e f
+        row 2    . l m n          2 fills in
+        """
+        kept = [i for i, row in enumerate(self.rows) if row.finish is None and row not in leaving]
+        n_rows = len(kept)
+        movers = [i for i in kept if i >= n_rows]
+        holes = sorted(set(range(n_rows)).difference(kept))
+        for hole, mover in zip(holes, movers, strict=True):
+            self.rows[hole] = self.rows[mover]
+        del self.rows[n_rows:]
+        n_padding = min((row.start for row in self.rows), default=0)
+        for row in self.rows:
+            row.start -= n_padding
+        to, source = (torch.tensor(x, device=self.mask.device) for x in (holes, movers))
+        if holes:
+            for column in (self.mask, *self.columns):
+                column[to] = column[source]
+        self.mask = self.mask[:n_rows, n_padding:]
+        self.columns = tuple(column[:n_rows] for column in self.columns)
+        drop_rows(self.cache, to, source, n_rows, n_padding)
 
-    Padding columns that no row needs are dropped. Where the second row of the left batch ended:
+    def add(self, parts: Sequence[Prefilled]) -> None:
+        """Take in the rows of `parts` that have not ended."""
+        kept = [[i for i, row in enumerate(part.rows) if row.finish is None] for part in parts]
+        entering = [(part, places) for part, places in zip(parts, kept, strict=True) if places]
+        if not entering:
+            return
+        width = max(self.width, *(part.mask.shape[1] for part, _ in entering))
+        for row in self.rows:
+            row.start += width - self.width
+        masks, columns, caches = [_aligned(self.mask, self.width, width)], [self.columns], []
+        for part, places in entering:
+            pick = torch.tensor(places, device=self.mask.device)
+            lines = part.lines[pick]
+            caches.append((part.cache, lines))
+            masks.append(_aligned(part.mask[lines], part.mask.shape[1], width))
+            columns.append(tuple(column[pick] for column in part.columns))
+            for place in places:
+                part.rows[place].start += width - part.mask.shape[1]
+                self.rows.append(part.rows[place])
+        add_rows(self.cache, caches)
+        self.mask = torch.cat(masks)
+        self.columns = tuple(torch.cat(column) for column in zip(*columns, strict=True))
 
-        . a b c
-        d e f g    +    i j k    ->    a b c
-        . . . h                        . . h
-                                       i j k
-    """
-    parts = []
-    for batch in batches:
-        kept = [i for i, row in enumerate(batch.rows) if row.finish is None and row not in without]
-        if kept:
-            parts.append((batch, kept, min(batch.rows[i].start for i in kept)))
-    if not parts:
-        return None
-    only, kept, first = parts[0]
-    if len(parts) == 1 and len(kept) == len(only.rows) and first == 0 and only.lines is None:
-        return only
-    width = max(batch.width - first for batch, _, first in parts)
-    columns: dict[str, list[Tensor]] = {name: [] for name in PER_ROW}
-    rows, masks, caches = [], [], []
-    for batch, kept, first in parts:
-        pick = torch.tensor(kept, device=batch.tokens.device)
-        shift = width - batch.width
-        mask = batch.mask.new_ones(len(kept), width + SPARE)
-        mask[:, : shift + first] = 0
-        mask[:, shift + first : width] = batch.mask[pick, first : batch.width]
-        masks.append(mask)
-        caches.append((batch.cache, pick if batch.lines is None else batch.lines[pick], first))
-        for name, taken in columns.items():
-            taken.append(getattr(batch, name)[pick])
-        for i in kept:
-            batch.rows[i].start += shift
-            rows.append(batch.rows[i])
-    joined = {name: torch.cat(taken) for name, taken in columns.items()}
-    return Batch(rows=rows, cache=regroup(caches), mask=torch.cat(masks), **joined)
+
+def empty_batch(device: torch.device) -> Batch:
+    """A batch without rows."""
+    none = torch.zeros(0, dtype=torch.long, device=device)
+    columns = (none[:, None], none[:, None], none, none)
+    return Batch([], new_cache(), none.view(0, 0), columns)
+
+
+def _aligned(mask: Tensor, used: int, width: int) -> Tensor:
+    """`mask` with its `used` columns moved to end at `width`, and spare columns behind."""
+    aligned = mask.new_ones(len(mask), width + SPARE)
+    aligned[:, : width - used] = 0
+    aligned[:, width - used : width] = mask[:, :used]
+    return aligned

@@ -1,22 +1,26 @@
 """From token ids to text, one token at a time.
 
-The text of a completion is what its tokens add to the text of the prompt. Decoding the new tokens
-alone gives that for byte-level tokenizers, where every token stands for fixed bytes; others add or
-drop a space at the start of what they decode, so they are decoded behind the end of the prompt.
+The text of a completion is what its tokens add to the text of the prompt. For nearly all tokenizers
+every token stands for fixed bytes, and the text is these bytes, joined:
+
+    byte-level      `Ġx` is b" x", `âĺĥ` is b"\xe2\x98\x83"         StarCoder, GPT, Llama 3
+    SentencePiece   `▁x` is b" x", `<0xE2>` is b"\xe2"              Llama 2, CodeLlama, Gemma
+
+Others are decoded behind the end of the prompt, and what the text gains is taken.
 
 A character whose bytes are not complete yet is held back; at the end of a completion it becomes
-U+FFFD, as in the tokenizer's own decoding.
+U+FFFD. Special tokens are no text.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 BROKEN = "\ufffd"
-CONTEXT = 8
-"""Prompt tokens that stand before the completion while it is decoded."""
 
 
 class Stream(Protocol):
@@ -41,7 +45,7 @@ class Detokenizer:
         self._special = frozenset(tokenizer.all_special_ids) | {
             number for number, token in added.items() if token.special
         }
-        self._pieces = _byte_pieces(tokenizer, self._special)
+        self._pieces = _pieces(tokenizer, self._special)
 
     def stream(self, prompt_ids: Sequence[int]) -> Stream:
         """A stream for the completion of `prompt_ids`."""
@@ -51,7 +55,7 @@ class Detokenizer:
 
 
 class ByteStream:
-    """Text of a byte-level tokenizer: the bytes of the tokens, joined."""
+    """Text of tokens that stand for fixed bytes."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.text = ""
@@ -73,68 +77,91 @@ class ByteStream:
 class WindowStream:
     """Text of any tokenizer: what decoding a window of ids gains when a token is added.
 
-    The window starts at ids whose text is known; while its text ends in a broken character, the
-    window only grows.
+    The window is what was decoded last (at first the prompt), so it begins and ends with a whole
+    character, and the pending tokens behind it.
     """
 
     def __init__(self, tokenizer: Any, special: frozenset[int], prompt_ids: Sequence[int]) -> None:
         self.text = ""
         self._tokenizer = tokenizer
         self._special = special
-        self._window = list(prompt_ids[-CONTEXT:])
-        self._known = self._decode()
-        if not self._known:  # nothing but special tokens: a space after them could be lost
-            self._window = list(prompt_ids)
-            self._known = self._decode()
+        self._pending: list[int] = []
+        self._set_window(prompt_ids)
 
     def push(self, token: int) -> bool:
         if token in self._special:
             return False
-        self._window.append(token)
-        decoded = self._decode()
-        if decoded.endswith(BROKEN) or len(decoded) <= len(self._known):
-            return False
-        self._take(decoded)
-        return True
+        self._pending.append(token)
+        return self._take(broken=False)
 
     def close(self) -> str:
-        decoded = self._decode()
-        if len(decoded) > len(self._known):
-            self._take(decoded)
+        self._take(broken=True)
         return self.text
 
-    def _take(self, decoded: str) -> None:
+    def _take(self, *, broken: bool) -> bool:
+        """Move what the pending tokens say to `text`, if it says anything and is whole."""
+        decoded = self._decode([*self._window, *self._pending])
+        if not decoded.startswith(self._known):  # what is known cannot change
+            decoded = self._known + self._decode(self._pending)
+        if len(decoded) == len(self._known) or (decoded.endswith(BROKEN) and not broken):
+            return False
         self.text += decoded[len(self._known) :]
-        self._window = self._window[-CONTEXT:]
-        self._known = self._decode()
+        self._set_window(self._pending)
+        self._pending = []
+        return True
 
-    def _decode(self) -> str:
+    def _set_window(self, ids: Sequence[int]) -> None:
+        self._window = list(ids)
+        self._known = self._decode(self._window)
+
+    def _decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(
-            self._window, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
 
 
-def _byte_pieces(tokenizer: Any, special: frozenset[int]) -> tuple[bytes, ...] | None:
+def _pieces(tokenizer: Any, special: frozenset[int]) -> tuple[bytes, ...] | None:
     """The bytes of every id, or None where tokens do not stand for fixed bytes."""
-    from tokenizers import decoders
-
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or not isinstance(backend.decoder, decoders.ByteLevel):
+    if backend is None or backend.decoder is None:
         return None
-    bytes_of = _byte_alphabet()
+    steps = _steps(json.loads(backend.decoder.__getstate__()))
+    meaning: Callable[[str], bytes]
+    if steps == {"ByteLevel"}:
+        meaning = partial(_byte_level, _byte_alphabet())
+    elif steps and steps <= {"Metaspace", "Replace ▁", "ByteFallback", "Fuse", "Strip"}:
+        meaning = _sentence_piece
+    else:
+        return None
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     return tuple(
-        b"" if token is None or number in special else _piece(token, bytes_of)
+        b"" if token is None or number in special else meaning(token)
         for number, token in enumerate(tokens)
     )
 
 
-def _piece(token: str, bytes_of: dict[str, int]) -> bytes:
-    """Bytes of a token; one with a character outside the alphabet (an added token) is itself."""
-    if all(character in bytes_of for character in token):
-        return bytes(bytes_of[character] for character in token)
+def _steps(decoder: dict[str, Any]) -> set[str]:
+    """Names of the steps a decoder takes."""
+    if decoder["type"] == "Sequence":
+        return set().union(*map(_steps, decoder["decoders"]))
+    if decoder["type"] == "Replace" and decoder["content"] == " ":
+        return {f"Replace {decoder['pattern'].get('String')}"}
+    return {decoder["type"]}
+
+
+def _byte_level(alphabet: dict[str, int], token: str) -> bytes:
+    """A token with a character outside the alphabet was added and is itself."""
+    if all(character in alphabet for character in token):
+        return bytes(alphabet[character] for character in token)
     return token.encode("utf-8", "replace")
+
+
+def _sentence_piece(token: str) -> bytes:
+    """`Strip` concerns the first token of a text, which is never a completion's."""
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        return bytes.fromhex(token[3:5])
+    return token.replace("▁", " ").encode("utf-8", "replace")
 
 
 def _byte_alphabet() -> dict[str, int]:
