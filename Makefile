@@ -52,10 +52,10 @@ bench: $(VENV)/.dev ## Run every benchmark (BENCH=name for one)
 	done
 
 docs: $(VENV)/.docs ## Build the documentation into site/; a warning is an error
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/zensical build --strict --clean
 
 clean: ## Remove what was built; runs/ stays
-	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # --- environments -----------------------------------------------------------------------------
 # A stamp is written when its packages are in, and is out of date when what it was made from changes.
@@ -98,6 +98,6 @@ $(VENV)/.dev: pyproject.toml $(LOCK) $(VENV)/.torch
 	$(PIP) -c $(LOCK) --no-build-isolation -e '.[dev]'
 	@touch $@ $(VENV)/.train
 
-$(VENV)/.docs: pyproject.toml $(LOCK) $(VENV)/.dev
-	$(PIP) -c $(LOCK) --no-build-isolation -e '.[docs]'
+$(VENV)/.docs: $(LOCK) | $(VENV)/.venv
+	$(PIP) -c $(LOCK) zensical
 	@touch $@
