@@ -243,6 +243,7 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
         remapped: dict[str, Tensor] = super()._remap_adapter_state_dict_for_load(
             model, config, adapter_name, renamed
         )
+        _check_keys(model, adapter_name, remapped)
         return remapped
 
 
@@ -254,6 +255,30 @@ def _bias_keys(model: nn.Module) -> Iterator[tuple[str, str]]:
             while isinstance(getattr(layer, "base_layer", None), nn.Module):
                 inside, layer = f"{inside}.base_layer", cast("nn.Module", layer.base_layer)
             yield f"{name}.bias", f"{inside}.bias"
+
+
+def _check_keys(model: nn.Module, adapter_name: str, state: Mapping[str, Tensor]) -> None:
+    """Refuse a file that does not fill the adapter exactly; PEFT would warn at most.
+
+    Raises:
+        MethodError: naming the first key that is missing or unexpected.
+    """
+    parts = BottleneckLayer.adapter_layer_names
+    expected = {
+        f"{name}.{part}.{key}"
+        for name, layer in model.named_modules()
+        if isinstance(layer, BottleneckLayer)
+        for part in parts
+        for key in getattr(layer, part).state_dict()
+        if key.split(".")[0] == adapter_name
+    }
+    found = {key for key in state if any(f".{part}." in f"{key}." for part in parts)}
+    for what, keys in (("missing", expected - found), ("unexpected", found - expected)):
+        if keys:
+            raise MethodError(
+                f"the weights do not fit adapter {adapter_name!r}: {len(keys)} {what} (first: "
+                f"{min(keys)}); they are for another base model or config, or were changed"
+            )
 
 
 def _with_names(

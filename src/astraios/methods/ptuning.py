@@ -48,6 +48,10 @@ method = PeftMethod(
         "encoder_hidden_size",
         "encoder_num_layers",
         "encoder_dropout",
+        # Read off the base's config; MPT's has other names, and needs them said.
+        "token_dim",
+        "num_layers",
+        "num_attention_heads",
         "modules_to_save",
     ),
     formula=n_trainable,
