@@ -264,9 +264,8 @@ def main() -> None:
     if given.json:
         print(json.dumps({"rows": rows, "greedy_lengths_that_differ": differing}))
         return
-    print(
-        f"{'':16}{'prompts':>9}{'completions':>13}{'useful tokens':>15}{'per CPU s':>11}{'ratio':>8}"
-    )
+    heads = ("prompts", "completions", "useful tokens", "per CPU s", "ratio")
+    print(f"{'':16}{heads[0]:>9}{heads[1]:>13}{heads[2]:>15}{heads[3]:>11}{heads[4]:>8}")
     for row in rows:
         print(
             f"{row['way']:16}{row['prompts']:9}{row['completions']:13}{row['useful_tokens']:15,}"

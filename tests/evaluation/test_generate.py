@@ -51,6 +51,9 @@ class FakeTask(Task[Ask]):
             return None
         return Prompt(problem_id=problem.id, text="\n".join([problem.text, *turns]))
 
+    def finished(self, turn):
+        return str.isspace if turn else str.isalpha
+
     def program(self, problem, turns):
         raise AssertionError("not asked for")
 
@@ -70,12 +73,14 @@ class FakeEngine(Engine):
         self.stop_after = stop_after
         self.on_stop = on_stop
         self.asked = []
+        self.rules = []
 
     @classmethod
     def supports(cls, method):
         return True
 
     def complete(self, prompts, sampling, *, finished=None, skip=frozenset(), progress=None):
+        self.rules.append(finished)
         for prompt in reversed(prompts):  # in any order
             for index in wanted(prompt, sampling, skip):
                 if len(self.asked) == self.stop_after:
@@ -140,6 +145,12 @@ def test_a_later_turn_is_asked_with_the_completions_before_it(tmp_path):
         assert sample.prompt_sha == prompt_sha(asked.text)
         if turn:
             assert asked.text.endswith(samples[problem_id, index, 0].completion)
+
+
+def test_every_turn_has_the_rule_of_its_task(tmp_path):
+    engine = FakeEngine()
+    run_it(tmp_path / "run", engine)
+    assert engine.rules == [str.isalpha, str.isspace]
 
 
 def test_a_one_shot_task_is_asked_once(tmp_path):

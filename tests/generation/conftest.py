@@ -110,6 +110,10 @@ def _model(family: str, *, vocabulary: int = 320, n_positions: int = N_POSITIONS
             initializer_range=0.3,
             **sizes,
         )
+    elif family == "bloom":
+        config = transformers.BloomConfig(
+            hidden_size=32, n_layer=2, n_head=4, initializer_range=0.3, **sizes
+        )
     else:
         config = transformers.OPTConfig(
             hidden_size=32,

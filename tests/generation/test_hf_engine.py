@@ -18,7 +18,7 @@ pytestmark = pytest.mark.train
 
 GREEDY = Sampling(n_samples=1, temperature=0, max_new_tokens=24)
 SAMPLED = Sampling(n_samples=4, temperature=0.9, top_p=0.95, max_new_tokens=16, seed=3)
-FAMILIES = ("gpt_bigcode", "gpt_bigcode_multi_head", "llama", "opt", "mistral")
+FAMILIES = ("gpt_bigcode", "gpt_bigcode_multi_head", "llama", "opt", "mistral", "bloom")
 ONE_ROW, FEW_ROWS, ALL_ROWS = 1, 260, 100_000
 """Budgets in tokens: one row at a time, about three, everything at once."""
 
@@ -181,6 +181,20 @@ def test_finish_is_length_where_the_context_ends(make_model, tokenizer, make_pro
     samples = list(HFEngine(model, tokenizer).complete(make_prompts(3), long))
     ends = {s.n_prompt_tokens + s.n_completion_tokens for s in samples if s.finish != Finish.EOS}
     assert ends == {40}
+
+
+def test_a_completion_that_fills_the_context_may_wait_for_the_others(make_model, tokenizer):
+    model = make_model("gpt_bigcode", n_positions=40)
+    long = "x" * 36
+    texts = [long, *(f"def f{i}" for i in range(30))]
+    prompts = [Prompt(problem_id=str(i), text=text) for i, text in enumerate(texts)]
+    sampling = GREEDY.model_copy(update={"max_new_tokens": 20})
+    together = by_key(HFEngine(model, tokenizer).complete(prompts, sampling))
+    assert together == by_key(
+        HFEngine(model, tokenizer, batch_tokens=1).complete(prompts, sampling)
+    )
+    first = together["0", 0, 0]
+    assert first.n_prompt_tokens + first.n_completion_tokens <= 40
 
 
 def test_a_prompt_longer_than_the_context_is_named(make_model, tokenizer, make_prompts):

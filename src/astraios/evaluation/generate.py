@@ -56,7 +56,7 @@ def generate(
         problems: the task's problems, in order.
         template: name of the instruction template.
         limit: ask only the first so many problems.
-        finished: whether a completion needs no more tokens, by the rule the task truncates with.
+        finished: the rule that ends completions of the first turn early; the task's by default.
         inputs: name -> run id or data hash of what the engine's model was made from.
         progress: told (samples done, samples in this turn, tokens per second).
 
@@ -189,8 +189,12 @@ class _Session:
             rate = self._n_tokens / max(time.monotonic() - self._began, 1e-9)
             self._progress(total - len(missing), total, f"{rate:,.0f} tokens/s")
 
+        turn = prompts[0].turn
+        finished = self._task.finished(turn)
+        if turn == 0 and self._finished is not None:
+            finished = self._finished
         answers = self._engine.complete(
-            prompts, self._sampling, finished=self._finished, skip=skip, progress=tell
+            prompts, self._sampling, finished=finished, skip=skip, progress=tell
         )
         for sample in answers:
             if key(sample) not in missing:

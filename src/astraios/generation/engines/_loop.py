@@ -5,7 +5,7 @@
        +---- given back ----+      when the batch outgrows its budget
 
 Completions of one prompt share its prefill. Room that ended rows leave is filled from the queue
-once it pays for copying the cache. A row that is given back is later prefilled with the tokens it
+once it is worth a prefill. A row that is given back is later prefilled with the tokens it
 has; since every token depends on its row alone, that changes nothing but the time.
 
 Axes: B rows, P prompts, T columns, V vocabulary.
@@ -53,16 +53,24 @@ class Loop:
         model: a causal language model; its forward takes a transformers cache.
         inputs: makes the keyword arguments of a prefill.
         n_virtual: tokens that `inputs` puts in front of each prompt.
+        n_positions: tokens that the model's context holds.
         drawing: how tokens are chosen.
         budget: tokens that the keys and values of a batch may hold, padding counted.
     """
 
     def __init__(
-        self, model: nn.Module, inputs: Inputs, n_virtual: int, drawing: Drawing, budget: int
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        n_virtual: int,
+        n_positions: int,
+        drawing: Drawing,
+        budget: int,
     ) -> None:
         self._model = model
         self._inputs = inputs
         self._n_virtual = n_virtual
+        self._n_positions = n_positions
         self._drawing = drawing
         self._budget = budget
         self._device = next(model.parameters()).device
@@ -107,7 +115,8 @@ class Loop:
         """Give every row of the batch, or every row that enters it, one token; returns them."""
         batch = self._batch
         n_ended = sum(row.finish is not None for row in batch.rows)
-        if n_ended * ENDED_SHARE >= len(batch.rows) or self._is_full(batch):
+        is_long = batch.width >= self._n_positions  # only for a row that has ended
+        if n_ended * ENDED_SHARE >= len(batch.rows) or is_long or self._is_full(batch):
             self._let_go()
             arrivals = self._arrivals()
             if arrivals:
@@ -173,7 +182,8 @@ class Loop:
         starts_P1 = torch.tensor([[width - len(ids)] for ids in prefixes])
         mask_PT = (torch.arange(width) >= starts_P1).long()
         inputs = self._inputs(ids_PT.to(self._device), mask_PT.to(self._device))
-        positions_P1 = inputs["position_ids"][:, -1:] + 1
+        # As many tokens as there are is also the place of the next one.
+        positions_P1 = inputs["attention_mask"].sum(-1, keepdim=True)
         cache = new_cache()
         logits_PV = self._forward(cache, **inputs)
 
@@ -209,8 +219,8 @@ class Loop:
 
     def _forward(self, cache: DynamicCache, **inputs: Any) -> Tensor:
         """Logits [B, V] of the last position."""
-        if not self._takes_positions:
-            del inputs["position_ids"]
+        if not self._takes_positions:  # ALiBi models count for themselves
+            inputs.pop("position_ids", None)
         output = self._model(**inputs, **self._last_only, past_key_values=cache, use_cache=True)
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
@@ -230,7 +240,7 @@ class Loop:
                     "broken or the precision is too low for them (try float32 or bfloat16)"
                 )
             row.push(token)
-        return tokens_B[:, None]
+        return tokens_B.clamp(min=0)[:, None]  # a row that has ended may have got no token
 
     def _shrink(self, rows: list[Row]) -> None:
         """Start again with what `rows` have, in batches half as large."""

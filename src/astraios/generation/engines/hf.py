@@ -69,6 +69,8 @@ class HFEngine(Engine):
         self._decoder = model if method is None else method.decoder(model)
         self._config: Any = self._decoder.config
         check_model(self._config)
+        # ALiBi models name no limit
+        self._n_positions = getattr(self._config, "max_position_embeddings", None) or _UNLIMITED
         self._tokenizer = tokenizer
         self._method = method
         self._batch_tokens = batch_tokens
@@ -105,6 +107,7 @@ class HFEngine(Engine):
             self._decoder,
             self._inputs,
             n_virtual,
+            self._n_positions,
             Drawing(sampling.temperature, sampling.top_p),
             self._batch_tokens,
         )
@@ -182,14 +185,14 @@ class HFEngine(Engine):
                 f"problem {prompt.problem_id!r}, turn {prompt.turn}: the prompt is empty, "
                 "a model needs at least one token to go on from"
             )
-        limit = getattr(self._config, "max_position_embeddings", None)
-        room = limit - n_virtual - len(ids) if limit else _UNLIMITED
+        room = self._n_positions - n_virtual - len(ids)
         if room <= 0:
             virtual = f" and {n_virtual} virtual tokens" if n_virtual else ""
             raise DataError(
                 f"problem {prompt.problem_id!r}, turn {prompt.turn}: the prompt has {len(ids)} "
-                f"tokens{virtual}, which leaves no room for an answer within the model's {limit} "
-                "positions; shorten the prompt or use a model with a longer context"
+                f"tokens{virtual}, which leaves no room for an answer within the model's "
+                f"{self._n_positions} positions; shorten the prompt or use a model with a longer "
+                "context"
             )
         return Question(
             prompt.problem_id, prompt.turn, prompt_sha(prompt.text), tuple(ids), prompt.stops, room
