@@ -77,9 +77,7 @@ class MinipackTask(Task[MiniTaskProblem]):
                 for kind in PERTURBATIONS:
                     told = perturb(problem, kind)
                     found.append(
-                        MiniTaskProblem(
-                            told.task_id, problem.task_id, kind, told.instruction, told
-                        )
+                        MiniTaskProblem(told.task_id, problem.task_id, kind, told.instruction, told)
                     )
             else:
                 fix = self.name == "minipack-fix"
