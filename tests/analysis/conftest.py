@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from astraios.analysis.report import ReportPaths, write_report
 from astraios.config import Config, fingerprint
 from astraios.records import Cost, Finish, Outcome, Prompt, RunKind, Sample, Score, Step, Verdict
 from astraios.runs import Run, write_text
@@ -276,3 +277,28 @@ def make_study(tmp_path: Path) -> Callable[..., Path]:
         return write_study(tmp_path / "study", **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model, one seed, forty problems, everything finished. Not to be changed by a test."""
+    return write_study(tmp_path_factory.mktemp("finished") / "study")
+
+
+@pytest.fixture(scope="session")
+def report(study: Path) -> ReportPaths:
+    """The report of `study`."""
+    return write_report(study)
+
+
+@pytest.fixture(scope="session")
+def large_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models and two seeds, two samples a problem, some faults."""
+    return write_study(
+        tmp_path_factory.mktemp("large") / "study",
+        models=("small", "large"),
+        seeds=(0, 1),
+        n_problems=20,
+        n_samples=2,
+        n_faults=2,
+    )

@@ -50,7 +50,12 @@ def browser(frames: Frames, best: str | None = None, budget: int = BUDGET_BYTES)
     n_left_out = 0
     names = list(dict.fromkeys((one.arm.model, one.arm.method) for one in judged))
     names.sort(key=lambda arm: (-frames.models.index(arm[0]), frames.methods.index(arm[1])))
-    share = min(1.0, budget / max(1, sum(map(_weight, judged))))
+    kept = {
+        task: min(1.0, MOST_SAMPLES / max(1, int((own["n"] + own["n_faults"]).max())))
+        for task, own in frames.problems.groupby("task")
+    }
+    weight = sum(_bytes(one) * kept.get(one.arm.task, 1.0) for one in judged)
+    share = min(1.0, budget / max(1.0, weight))
     for number, task in enumerate(frames.tasks):
         own = {(one.arm.model, one.arm.method): one for one in judged if one.arm.task == task}
         chosen, n_all = _choose(own.values(), share)
@@ -102,7 +107,7 @@ def _lowest_seeds(frames: Frames) -> list[Evaluation]:
     return list(lowest.values())
 
 
-def _weight(arm: Evaluation) -> int:
+def _bytes(arm: Evaluation) -> int:
     """Bytes on disk of an arm's completions: near enough what they take on the page."""
     return sum(path.stat().st_size for path in arm.samples.folder.glob("samples*.jsonl"))
 

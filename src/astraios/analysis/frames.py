@@ -137,7 +137,8 @@ class Frames:
         return self._on_headline(self.losses)
 
     def _on_headline(self, arms: pd.DataFrame) -> bool:
-        judged = self.problems[self.problems["task"] == self.headline_task]
+        rates = self.pass_rates
+        judged = rates[(rates["task"] == self.headline_task) & rates["value"].notna()]
         known = set(zip(arms["model"], arms["method"], strict=True))
         return bool(known & set(zip(judged["model"], judged["method"], strict=True)))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from astraios.analysis import style
+from astraios.analysis.arms import IMPORTED
 from astraios.analysis.captions import sandbox
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Table
@@ -52,12 +53,16 @@ def provenance(frames: Frames) -> Provenance:
 def _paragraphs(frames: Frames) -> list[str]:
     trained = frames.runs[frames.runs["kind"] == RunKind.TRAIN]
     paragraphs = []
-    if frames.models:
-        sizes = (
-            f"{model} ({frames.sizes[model]:,} parameters)" if model in frames.sizes else model
-            for model in frames.models
-        )
+    given = {e.arm.model for e in frames.evaluations if e.arm.method == IMPORTED}
+    sizes = [
+        f"{model} ({frames.sizes[model]:,} parameters)" if model in frames.sizes else model
+        for model in frames.models
+        if model not in given
+    ]
+    if sizes:
         paragraphs.append(f"Base models: {', '.join(sizes)}.")
+    if given:
+        paragraphs.append(f"Imported generations: {', '.join(sorted(given))}.")
     if len(trained):
         methods = ", ".join(style.title(method) for method in style.order(trained["method"]))
         seeds = ", ".join(map(str, sorted(trained["seed"].unique())))
@@ -99,7 +104,7 @@ def _software(sealed: tuple[Run, ...]) -> list[str]:
     versions: dict[str, set[str]] = {}
     for run in sealed:
         for name, value in run.manifest.environment.items():
-            if name != "sandbox":
+            if not name.startswith("sandbox"):
                 versions.setdefault(name, set()).add(value)
     named = ", ".join(f"{name} {' / '.join(sorted(seen))}" for name, seen in versions.items())
     times = sorted(run.manifest.finished or run.manifest.started for run in sealed)

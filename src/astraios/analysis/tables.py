@@ -276,7 +276,7 @@ def _csv_values(value: Any, column: Column) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value + 0.0:.6g}" if isinstance(value, float) else str(value)  # no negative zero
 
 
 def _markdown(text: str) -> str:

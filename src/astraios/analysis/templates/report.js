@@ -95,6 +95,16 @@
   for (const outcome of [...outcomes].sort())
     option(filter, `outcome:${outcome}`, `left ${outcome.replaceAll("_", " ")}`);
 
+  // An arm that was not judged on the task at hand cannot be chosen.
+  function offer() {
+    const own = problems.filter((problem) => problem.task === Number(task.value));
+    const judged = arms.map((_, arm) => own.some((problem) => problem.cells[arm]));
+    for (const select of [left, right]) {
+      [...select.options].forEach((item, arm) => (item.disabled = !judged[arm]));
+      if (!judged[Number(select.value)]) select.value = Math.max(0, judged.indexOf(true));
+    }
+  }
+
   const cellOf = (problem, select) => problem.cells[Number(select.value)];
   const passes = (cell) => Boolean(cell) && cell.some((sample) => GOOD.has(sample[0]));
 
@@ -120,6 +130,7 @@
   const sign = (cell) => (cell ? (passes(cell) ? "✓" : "✗") : "–");
 
   function refresh(keep) {
+    offer();
     state.shown = problems.filter(matches);
     const place = state.shown.indexOf(keep);
     state.at = Math.max(0, place);

@@ -1,0 +1,74 @@
+"""The one sentence: who won, and is that certain?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from astraios.analysis.answer import answer
+from astraios.analysis.comparison import LEVEL, difference
+from astraios.analysis.frames import read_frames
+
+MakeStudy = Callable[..., Path]
+
+
+def test_best_method_has_the_highest_rate(study: Path) -> None:
+    frames = read_frames(study)
+    rates = frames.pass_rates.query("task == 'minipack-synthesize'").set_index("method")["value"]
+    said = answer(frames)
+    assert said.best == rates.idxmax() == "fft"
+    assert f"{100 * rates['fft']:.1f} % pass@1" in said.headline
+
+
+def test_ties_are_the_methods_whose_adjusted_p_value_is_large(study: Path) -> None:
+    frames = read_frames(study)
+    said = answer(frames)
+    for method in set(frames.methods) - {"fft"}:
+        row = difference(frames.pairs, "tiny", "minipack-synthesize", "fft", method)
+        assert row is not None
+        assert (method in said.ties) == (row["p_holm"] >= LEVEL)
+
+
+def test_headline_names_the_ties(study: Path) -> None:
+    said = answer(read_frames(study))
+    assert said.ties
+    assert "that is not certain" in said.headline
+    assert "LoRA" in said.headline
+
+
+def test_cheapest_of_the_ties_is_named_with_its_cost(study: Path) -> None:
+    said = answer(read_frames(study))
+    assert said.ties[0] == min(said.ties, key={"lora": 29_184, "parallel": 30_720}.__getitem__)
+    assert "The cheapest of these is LoRA: it trains 29,184 parameters, 4.5 %" in said.details[0]
+
+
+def test_clear_winner_is_called_certain(make_study: MakeStudy) -> None:
+    said = answer(read_frames(make_study(methods=("fft", "ptuning"))))
+    assert said.ties == ()
+    assert "that is certain" in said.headline
+
+
+def test_largest_model_gives_the_headline_and_others_a_line(large_study: Path) -> None:
+    said = answer(read_frames(large_study))
+    assert any(detail.startswith("On small: ") for detail in said.details)
+    assert not any(detail.startswith("On large: ") for detail in said.details)
+
+
+def test_one_seed_is_admitted(study: Path) -> None:
+    assert "One training seed" in answer(read_frames(study)).details[-1]
+
+
+def test_sandbox_level_is_told(study: Path) -> None:
+    assert "Sandbox: namespaces." in answer(read_frames(study)).details[-1]
+
+
+def test_nothing_judged_names_no_winner(make_study: MakeStudy) -> None:
+    said = answer(read_frames(make_study(judged=False)))
+    assert said.best is None
+    assert said.headline == "No generations have been judged yet, so there is no winner to name."
+
+
+def test_faults_only_name_no_winner(make_study: MakeStudy) -> None:
+    said = answer(read_frames(make_study(methods=("lora",), n_problems=4, n_faults=99)))
+    assert said.best is None
+    assert "fault" in said.headline

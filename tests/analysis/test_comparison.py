@@ -1,0 +1,184 @@
+"""Numbers per problem, intervals, paired differences and robustness, checked by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astraios.analysis import comparison, correlation
+from astraios.metrics import bootstrap_difference, bootstrap_mean
+
+
+def verdicts(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    """Rows of (method, seed, task, problem, group, slice, outcome), all of one model."""
+    columns = ["method", "seed", "task", "problem_id", "group", "slice", "outcome"]
+    return pd.DataFrame(rows, columns=columns).assign(model="tiny")
+
+
+def plain(method: str, *outcomes: str, seed: int = 0) -> list[tuple[Any, ...]]:
+    return [
+        (method, seed, "t", f"p{number}", f"p{number}", "", outcome)
+        for number, outcome in enumerate(outcomes)
+    ]
+
+
+def test_fault_is_no_failure_and_no_sample() -> None:
+    found = comparison.problems(verdicts(*plain("lora", "passed", "fault", "failed")))
+    assert found["n"].tolist() == [1, 0, 1]
+    assert found["n_faults"].tolist() == [0, 1, 0]
+    rate = comparison.pass_rates(found).iloc[0]
+    assert rate["value"] == 0.5
+    assert (rate["n"], rate["n_samples"], rate["n_faults"]) == (2, 2, 1)
+
+
+def test_task_with_faults_only_has_no_rate() -> None:
+    rate = comparison.pass_rates(comparison.problems(verdicts(*plain("lora", "fault")))).iloc[0]
+    assert np.isnan(rate["value"])
+    assert rate["n"] == 0
+
+
+def test_several_samples_count_by_their_share() -> None:
+    rows = [("lora", 0, "t", "p0", "p0", "", o) for o in ("passed", "failed", "failed", "passed")]
+    found = comparison.problems(verdicts(*rows))
+    assert found["rate"].tolist() == [0.5]
+
+
+def test_seeds_are_averaged_per_problem_before_the_interval() -> None:
+    rows = [
+        *plain("lora", "passed", "failed", seed=0),
+        *plain("lora", "passed", "passed", seed=1),
+    ]
+    rate = comparison.pass_rates(comparison.problems(verdicts(*rows))).iloc[0]
+    expected = bootstrap_mean([1.0, 0.5])
+    assert (rate["value"], rate["low"], rate["high"]) == (0.75, expected.low, expected.high)
+    assert (rate["seed_low"], rate["seed_high"], rate["n_seeds"]) == (0.5, 1.0, 2)
+
+
+def test_difference_is_paired_over_the_problems_both_have() -> None:
+    rows = [*plain("fft", "passed", "passed", "failed"), *plain("lora", "failed", "passed")]
+    pairs = comparison.pairs(comparison.problems(verdicts(*rows)))
+    row = comparison.difference(pairs, "tiny", "t", "fft", "lora")
+    expected = bootstrap_difference([1.0, 1.0], [0.0, 1.0])
+    assert row is not None
+    assert (row["value"], row["low"], row["high"]) == (
+        expected.value,
+        expected.low,
+        expected.high,
+    )
+    assert row["n"] == 2
+
+
+def test_difference_turns_with_its_order() -> None:
+    rows = [
+        *plain("fft", "passed", "passed", "failed"),
+        *plain("lora", "failed", "passed", "failed"),
+    ]
+    pairs = comparison.pairs(comparison.problems(verdicts(*rows)))
+    one = comparison.difference(pairs, "tiny", "t", "fft", "lora")
+    other = comparison.difference(pairs, "tiny", "t", "lora", "fft")
+    assert one is not None
+    assert other is not None
+    assert (other["value"], other["low"], other["high"]) == (
+        -one["value"],
+        -one["high"],
+        -one["low"],
+    )
+
+
+def test_holm_multiplies_by_the_hypotheses_left() -> None:
+    assert comparison.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_holm_leaves_missing_p_values_out() -> None:
+    adjusted = comparison.holm([0.01, float("nan"), 0.03])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert np.isnan(adjusted[1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_keeps_the_order_and_lies_between_raw_and_bonferroni(p_values: list[float]) -> None:
+    adjusted = comparison.holm(p_values)
+    for raw, found in zip(p_values, adjusted, strict=True):
+        assert raw <= found <= min(1.0, len(p_values) * raw)
+    by_raw = [found for _, found in sorted(zip(p_values, adjusted, strict=True))]
+    assert by_raw == sorted(by_raw)
+
+
+def robust_rows() -> list[tuple[Any, ...]]:
+    """Two problems; the second is lost under typos, one of whose two variants fails."""
+    rows = plain("lora", "passed", "passed")
+    for group, change, outcomes in (
+        ("p0", "typos", ("passed", "passed")),
+        ("p1", "typos", ("passed", "failed")),
+        ("p0", "rename", ("passed",)),
+        ("p1", "rename", ("passed",)),
+    ):
+        for number, outcome in enumerate(outcomes):
+            rows.append(("lora", 0, "r", f"{group}/{change}{number}", group, change, outcome))
+    return rows
+
+
+def test_group_counts_with_its_worst_variant() -> None:
+    found = comparison.robustness(comparison.problems(verdicts(*robust_rows())), "r", "t")
+    values = found.set_index("slice")["value"]
+    assert values.to_dict() == {"all": 0.5, "rename": 1.0, "typos": 0.5}
+
+
+def test_drop_is_against_the_same_groups_unperturbed() -> None:
+    rows = [*robust_rows(), ("lora", 0, "t", "p9", "p9", "", "failed")]
+    found = comparison.robustness(comparison.problems(verdicts(*rows)), "r", "t")
+    typos = found[found["slice"] == "typos"].iloc[0]
+    assert (typos["clean"], typos["drop"], typos["relative"]) == (1.0, 0.5, 0.5)
+    assert typos["n"] == 2
+
+
+def test_robustness_without_clean_results_has_no_drop() -> None:
+    rows = [row for row in robust_rows() if row[2] == "r"]
+    found = comparison.robustness(comparison.problems(verdicts(*rows)), "r", "t")
+    assert found["value"].notna().all()
+    assert found["drop"].isna().all()
+
+
+def test_base_has_the_loss_of_full_tuning_before_its_first_step() -> None:
+    steps = pd.DataFrame(
+        [
+            {"method": m, "step": s, "validation_loss": v}
+            for m, s, v in (
+                ("ptuning", 0, 0.9),
+                ("ptuning", 10, 0.8),
+                ("fft", 0, 0.5),
+                ("fft", 10, 0.1),
+            )
+        ]
+    ).assign(kind="train", model="tiny", seed=0)
+    found = comparison.losses(steps).set_index("method")
+    assert found.loc["base", "final"] == 0.5
+    assert found.loc["fft", ["start", "final"]].tolist() == [0.5, 0.1]
+
+
+def test_perfect_correlation_has_no_interval() -> None:
+    found = correlation.spearman([1, 2, 3, 4, 5], [1, 4, 9, 16, 25])
+    assert found is not None
+    assert found.value == 1
+    assert np.isnan(found.low)
+
+
+def test_pearson_has_fishers_interval() -> None:
+    x, y = [1, 2, 3, 4, 5, 6, 7], [1.0, 3, 2, 5, 4, 7, 5]
+    found = correlation.pearson(x, y)
+    r = float(np.corrcoef(x, y)[0, 1])
+    half = 1.959964 / 2  # sqrt(n - 3) = 2
+    assert found is not None
+    assert found.value == pytest.approx(r)
+    assert found.low == pytest.approx(np.tanh(np.arctanh(r) - half), abs=1e-5)
+    assert found.high == pytest.approx(np.tanh(np.arctanh(r) + half), abs=1e-5)
+
+
+@pytest.mark.parametrize("y", [[1.0, 1, 1, 1], [1.0, 2]])
+def test_correlation_of_too_little_is_not_defined(y: list[float]) -> None:
+    assert correlation.pearson(list(range(len(y))), y) is None

@@ -1,0 +1,177 @@
+"""Every view on finished, half-done and empty studies; golden tables."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from astraios import registry
+from astraios.analysis import style, views
+from astraios.analysis.figures import Figure, inline, svg
+from astraios.analysis.frames import Frames, read_frames
+from astraios.analysis.report import ReportPaths
+from astraios.analysis.tables import Table
+from astraios.analysis.views import NEEDS, View
+from astraios.records import RunKind
+from astraios.runs import find_runs
+
+MakeStudy = Callable[..., Path]
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = registry.names(views)
+
+
+def render(name: str, frames: Frames) -> Table | Figure | None:
+    view: View = registry.load(views, "view", name)
+    return None if view.lacks(frames) else view.render(frames)
+
+
+@pytest.fixture(scope="module")
+def finished(study: Path) -> Frames:
+    return read_frames(study)
+
+
+@pytest.fixture(scope="module")
+def large(large_study: Path) -> Frames:
+    return read_frames(large_study)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.csv")))
+def test_table_equals_the_golden_one(report: ReportPaths, name: str) -> None:
+    made = (report.folder / "tables" / f"{name}.csv").read_text(encoding="utf-8")
+    assert made == (GOLDEN / f"{name}.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_view_says_in_words_what_it_needs(name: str) -> None:
+    view: View = registry.load(views, "view", name)
+    assert view.title
+    assert set(view.needs) <= set(NEEDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_view_of_a_large_study_renders(large: Frames, name: str) -> None:
+    rendered = render(name, large)
+    assert rendered is not None
+    assert rendered.caption
+    if isinstance(rendered, Figure):
+        assert len(rendered.data)
+        assert svg(rendered, name).startswith("<?xml")
+    else:
+        assert rendered.rows
+
+
+def test_captions_state_n_interval_faults_and_sandbox(large: Frames) -> None:
+    for name in ("results", "quality", "loss_against_score", "scaling", "slices", "sizes"):
+        rendered = render(name, large)
+        assert rendered is not None
+        for word in ("n = ", "95 % bootstrap", "fault", "sandbox: namespaces"):
+            assert word in rendered.caption, (name, word)
+
+
+def test_results_hold_the_numbers_of_the_frames(finished: Frames) -> None:
+    table = render("results", finished)
+    assert isinstance(table, Table)
+    rates = finished.pass_rates.query("task == 'minipack-synthesize'").set_index("method")
+    for row in table.rows:
+        assert row["pass"].value == rates.loc[row["method"], "value"]
+    by_method = {row["method"]: row for row in table.rows}
+    assert by_method["lora"]["trainable"] == 29_184
+    assert by_method["lora"]["share"] == pytest.approx(29_184 / (651_840 + 29_184))
+    assert by_method["base"]["validation_loss"] == 0.516
+    assert by_method["base"]["over_base"] is None
+    assert by_method["base"]["over_fft"].value == -by_method["fft"]["over_base"].value
+
+
+def test_results_keep_a_row_for_a_method_that_is_missing(make_study: MakeStudy) -> None:
+    root = make_study(methods=("fft", "lora"))
+    shutil.rmtree(root / "eval/tiny/lora")
+    table = render("results", read_frames(root))
+    assert isinstance(table, Table)
+    lora = next(row for row in table.rows if row["method"] == "lora")
+    assert lora["pass"] is None
+    assert lora["trainable"] == 29_184
+
+
+def test_pareto_front_holds_what_nothing_cheaper_beats(finished: Frames) -> None:
+    figure = render("quality", finished)
+    assert isinstance(figure, Figure)
+    data = figure.data.query("method != 'base'")
+    for _, row in data.iterrows():
+        cheaper = data[data["trainable_parameters"] <= row["trainable_parameters"]]
+        assert row["on_front"] == (row["value"] >= cheaper["value"].max())
+    assert data["on_front"].any()
+
+
+def test_method_looks_the_same_in_every_figure(large: Frames) -> None:
+    looks = style.looks(large.methods)
+    assert len({look.colour for look in looks.values()}) == len(looks)
+    assert len({look.marker for look in looks.values()}) == len(looks)
+    for name in ("quality", "losses", "scaling"):
+        figure = render(name, large)
+        assert isinstance(figure, Figure)
+        drawn = svg(figure, name)
+        for method in ("fft", "lora", "ia3"):
+            assert looks[method].colour in drawn, (name, method)
+
+
+def test_foreign_methods_come_last_with_looks_of_their_own() -> None:
+    found = style.looks(["zeta", "lora", "base", "alpha"])
+    assert tuple(found) == ("base", "lora", "alpha", "zeta")
+    assert len({look.marker for look in found.values()}) == 4
+
+
+def test_equal_data_give_equal_bytes(finished: Frames) -> None:
+    drawn = {svg(figure, "quality") for _ in range(2) if (figure := render("quality", finished))}  # type: ignore[arg-type]
+    assert len(drawn) == 1
+
+
+def test_inline_figure_has_no_address_and_no_foreign_id(finished: Frames) -> None:
+    figure = render("quality", finished)
+    assert isinstance(figure, Figure)
+    element = inline(svg(figure, "quality"), figure, "quality", style.looks(finished.methods))
+    assert "http" not in element
+    assert 'id="quality-' in element
+    assert element.count('id="') == element.count('id="quality-')
+
+
+def test_single_method_study_renders(make_study: MakeStudy) -> None:
+    frames = read_frames(make_study(methods=("lora",), n_problems=3))
+    assert sum(render(name, frames) is not None for name in NAMES) > 5
+
+
+def test_all_fault_study_renders(make_study: MakeStudy) -> None:
+    frames = read_frames(make_study(methods=("fft", "lora"), n_problems=3, n_faults=99))
+    table = render("results", frames)
+    assert isinstance(table, Table)
+    assert all(row["pass"] is None for row in table.rows)
+    for name in NAMES:
+        rendered = render(name, frames)
+        if isinstance(rendered, Figure):
+            svg(rendered, name)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_study_with_any_runs_missing_renders(make_study: MakeStudy, seed: int) -> None:
+    root = make_study(models=("a", "b"), methods=("fft", "lora", "mine"), n_problems=6)
+    draw = random.Random(seed)
+    for run in find_runs(root):
+        if run.folder.exists() and draw.random() < 0.2 * (seed + 1):
+            (run.folder / "manifest.json").unlink()
+    if not find_runs(root):
+        pytest.skip("nothing is left")
+    frames = read_frames(root)
+    for name in NAMES:
+        rendered = render(name, frames)
+        if isinstance(rendered, Figure):
+            svg(rendered, name)
+
+
+def test_view_without_a_study_says_what_it_lacks(make_study: MakeStudy) -> None:
+    frames = read_frames(make_study(judged=False))
+    view: View = registry.load(views, "view", "robustness")
+    assert view.lacks(frames) == ("a judged task of perturbed prompts",)
+    assert set(frames.runs["kind"]) == {RunKind.PRETRAIN, RunKind.TRAIN}
