@@ -81,7 +81,6 @@ def _generate(
         problems=task.problems(data_dir),
         template=config.template,
         limit=config.limit_problems,
-        finished=task.finished(0),
         inputs=job.inputs,
         progress=progress,
     )

@@ -308,6 +308,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]
             )
         tokens, wall = self._tokens[state.global_step], self.meter.wall_s
         spent = wall - self._mark[1]
+        rate = (tokens - self._mark[0]) / spent if spent > 0 else 0.0
         self.run.append(
             METRICS,
             Step(
@@ -316,12 +317,12 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]
                 learning_rate=logs.get("learning_rate"),
                 gradient_norm=logs.get("grad_norm"),
                 n_tokens=tokens,
-                tokens_per_s=(tokens - self._mark[0]) / spent if spent > 0 else None,
+                tokens_per_s=rate,
                 peak_mib=self.meter.peak_mib,
             ),
         )
         self._mark = (tokens, wall)
-        self.note = f"loss {loss:.3f}"
+        self.note = f"loss {loss:.3f}, {rate:,.0f} tokens/s"
 
     def on_save(self, args: Any, state: Any, control: Any, **k: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
