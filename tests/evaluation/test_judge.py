@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astraios.errors import DataError, ForeignRunError, MissingToolError, WorkError
+from astraios.errors import (
+    DataError,
+    ForeignRunError,
+    MissingToolError,
+    UnfinishedRunError,
+    WorkError,
+)
 from astraios.evaluation.judge import JudgeConfig, judge
 from astraios.evaluation.score import score
-from astraios.records import Outcome, ProblemCard, Score, Verdict
-from astraios.runs import read_run
+from astraios.records import Outcome, ProblemCard, RunKind, Score, Verdict
+from astraios.runs import Run, read_run
 
 CONFIG = JudgeConfig(task="toy", task_version="1", checker="toy")
 
@@ -68,6 +74,15 @@ def test_samples_of_another_folder_are_judged_where_they_are(tmp_path, toy, samp
     run = run_judge(toy, source, tmp_path / "run")
     assert len(verdicts(run)) == 12
     assert not (run.folder / "samples.jsonl").exists()
+
+
+def test_a_run_that_still_generates_is_not_judged(tmp_path, toy, samples):
+    source = toy.write_samples(tmp_path / "source", ())
+    (source / "samples.jsonl").unlink()
+    Run.open(source, kind=RunKind.GENERATE, config=CONFIG).close()
+    toy.write_samples(source, samples)
+    with pytest.raises(UnfinishedRunError, match="not finished"):
+        run_judge(toy, source, tmp_path / "run")
 
 
 def test_a_run_is_sealed_with_its_counts(tmp_path, toy, samples):

@@ -43,7 +43,7 @@ from astraios.records import (
     Sample,
     Verdict,
 )
-from astraios.runs import Run, is_done, read_run
+from astraios.runs import MANIFEST, Run, is_done, read_run
 from astraios.sandbox import Sandbox, open_sandbox
 from astraios.tasks import Problem, Task
 
@@ -146,6 +146,7 @@ def judge(
     Raises:
         MissingToolError: a toolchain is not there; nothing was run.
         WorkError: reference solutions fail on this machine; no sample was run.
+        UnfinishedRunError: the run that holds the samples is not sealed.
         DataError: samples that are incomplete or there twice.
         RunError: if `folder` holds another run.
         SandboxError: if the sandbox died, or is weaker than asked for.
@@ -174,7 +175,7 @@ def judge(
         if checking is not None and references and not (folder / "references.json").exists():
             report = check_references(task, problems, checking.checker, checking.sandbox)
             run.write_json("references", report)
-        where = samples if isinstance(samples, Path) else _copy_samples(run, samples)
+        where = _sealed(samples) if isinstance(samples, Path) else _copy_samples(run, samples)
         answers = Answers(where, [p.id for p in problems], limit_samples=config.limit_samples)
         _Session(run, task, problems, answers, progress).go(checking)
     return read_run(folder)
@@ -195,6 +196,13 @@ def _same_sandbox(run: Run, environment: Mapping[str, str]) -> None:
             f"run folder {str(run.folder)!r} was begun in a sandbox of level {before!r}, "
             f"this one is {after!r}; choose another folder, or remove this one to start afresh"
         )
+
+
+def _sealed(samples: Path) -> Path:
+    """`samples`, which may be any folder with sample files but no run that still generates."""
+    if (samples / MANIFEST).exists():
+        read_run(samples)
+    return samples
 
 
 def _copy_samples(run: Run, samples: Iterable[Sample]) -> Path:
