@@ -244,9 +244,11 @@ def test_a_file_of_another_kind_of_task_names_that_task(check, pack):
     assert f"4 of 4 start with the prompts of {FIX_TESTS}; did you mean that task?" in message
 
 
-def test_longer_prompts_of_another_task_are_noticed(check, pack):
-    with pytest.raises(GenerationsError, match=f"longer prompts of {SYNTHESIZE}"):
-        check(lists(pack), FIX_TESTS)
+def test_longer_prompts_of_another_task_are_noticed(graded, pack):
+    with pytest.raises(GenerationsError) as raised:
+        graded(lists(pack), FIX_TESTS)
+    assert f"4 of 4 start with the prompts of {SYNTHESIZE}; did you mean" in str(raised.value)
+    assert "(or humanevalfixdocs-python)" in str(raised.value)
 
 
 def test_a_two_step_file_names_the_two_step_task(check, pack):

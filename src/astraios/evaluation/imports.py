@@ -266,26 +266,25 @@ class Generations:
         if self._shape is Shape.LINES:
             return
         own = _length(self.task, self.problems)
-        for task in rivals:
-            if task.languages != self.task.languages:
-                continue
-            n_fitting, n, length = self._fit(task)
-            if length > own and n_fitting == n:
-                raise GenerationsError(
-                    f"{self.path}: {n_fitting} of {n} problems start with the longer prompts of "
-                    f"{task.name}, not with those of {self.task.name}; did you mean that task?"
-                )
+        rivals = [task for task in rivals if task.languages == self.task.languages]
+        suggestion = self._suggest(rivals, longer_than=own)
+        if suggestion:
+            raise GenerationsError(
+                f"{self.path}: texts repeat more than the prompts of {self.task.name}{suggestion}"
+            )
 
-    def _suggest(self, rivals: Sequence[Task[Any]]) -> str:
+    def _suggest(self, rivals: Sequence[Task[Any]], longer_than: int = 0) -> str:
+        """The rival that fits best, as the end of a message; empty if none fits."""
         fits = [(*self._fit(task), task.name) for task in rivals]
-        fits = [fit for fit in fits if 10 * fit[0] >= 9 * fit[1] > 0]
+        fits = [fit for fit in fits if 10 * fit[0] >= 9 * fit[1] > 0 and fit[2] > longer_than]
         if not fits:
             return ""
-        n_fitting, n, length, name = max(fits, key=lambda fit: (fit[0], fit[2]))
-        equal = [fit[3] for fit in fits if fit[:3] == (n_fitting, n, length) and fit[3] != name]
+        # of equals the last: `humanevalsynthesize` comes after the variants that share its prompts
+        best = max(reversed(fits), key=lambda fit: (fit[0], fit[2]))
+        equal = [fit[3] for fit in fits if fit[:3] == best[:3] and fit != best]
         others = f" (or {', '.join(equal)})" if equal else ""
         return (
-            f"; {n_fitting} of {n} start with the prompts of {name}; "
+            f"; {best[0]} of {best[1]} start with the prompts of {best[3]}; "
             f"did you mean that task?{others}"
         )
 
