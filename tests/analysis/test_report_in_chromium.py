@@ -105,7 +105,8 @@ class Browser:
         ]
 
     def close(self) -> None:
-        self._process.kill()
+        self._session = None
+        self.call("Browser.close")  # a killed browser leaves its temporary folders behind
         self._process.wait()
         os.close(self._write)
         os.close(self._read)
