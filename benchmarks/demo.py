@@ -4,7 +4,7 @@
     python benchmarks/demo.py --preset standard --out runs
 
 CPU time counts every process that was waited for (wait4), the sandbox's servers and the generated
-programs included. Memory is the largest sum of proportional set sizes seen, sampled every second, so
+programs included. Memory is the largest sum of proportional set sizes seen, sampled every second:
 pages that processes share count once.
 """
 

@@ -255,8 +255,10 @@ def train(
     read = read_yaml(config, TrainingConfig, overrides or ())
     folder = out / f"train-{read.method}-{fingerprint(read)}"
     from astraios.training.pretrain import MODEL, pretrain
+    from astraios.training.process import settle
     from astraios.training.tune import tune
 
+    settle()
     base: Path | None = None
     inputs: dict[str, str] = {}
     with _interruptible():

@@ -175,7 +175,9 @@ def _stop(worker: _Worker) -> None:
 def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides when to stop
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
-    _settle()
+    from astraios.training.process import settle
+
+    settle(n_threads=1)
     while True:
         try:
             job = pipe.recv()
@@ -185,17 +187,6 @@ def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
             _do(job, setting, pipe)
         except BrokenPipeError:
             return
-
-
-def _settle() -> None:
-    """One thread, and none of the libraries' own progress bars."""
-    import torch
-
-    torch.set_num_threads(1)
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
 
 
 def _do(job: Job, setting: Setting, pipe: Connection) -> None:
