@@ -100,6 +100,8 @@ def point(
         mec=PAPER,
         mew=0.9,
         ls="none",
+        clip_on=False,  # a score of zero lies on the edge
+        zorder=3,
         gid=gid,
         label=label or None,
     )
