@@ -186,9 +186,9 @@ class _Run:
             slot.queue.popleft()
             try:
                 self._send(server, item)
-            except ServerDied:
+            except ServerDied as death:
                 server.running.append(item)
-                self._bury(slot)
+                self._bury(slot, str(death))
 
     def _fill(self, slot: _Slot) -> None:
         first = self._take()
@@ -262,14 +262,16 @@ class _Run:
                 server.flush()
                 for answer in server.answers():
                     self._accept(server, answer)
-            except ServerDied:
-                self._bury(slot)
+            except ServerDied as death:
+                self._bury(slot, str(death))
         now = time.monotonic()
         for slot in self._slots:
             if slot.active is not None and slot.active.running and now > slot.active.deadline:
-                self._bury(slot)
+                self._bury(slot, "no answer in time")
 
     def _accept(self, server: Server, answer: dict[str, Any]) -> None:
+        if "died" in answer:
+            raise ServerDied(str(answer["died"]))
         if not server.running or answer.get("ran") != server.running[0].key:
             raise ServerDied("an answer to a question that was not asked")
         item = server.running.popleft()
@@ -277,7 +279,7 @@ class _Run:
         if server.running:
             server.deadline = _deadline(server.running[0])
 
-    def _bury(self, slot: _Slot) -> None:
+    def _bury(self, slot: _Slot, why: str) -> None:
         """Replace a dead server; its program is tried once more, then it is a fault."""
         server = slot.active
         assert server is not None and server.preload is not None
@@ -289,7 +291,7 @@ class _Run:
         if waiting:
             waiting[0].n_deaths += 1
             if waiting[0].n_deaths > 1:
-                text = "the sandbox server died twice while it ran this program"
+                text = f"the sandbox server died twice while it ran this program: {why}"
                 self._ready.append(
                     (waiting.pop(0).key, Execution(outcome=Outcome.FAULT, message=text))
                 )

@@ -16,6 +16,7 @@ from typing import Any
 
 from astraios.errors import SandboxError
 from astraios.sandbox.inside import frames
+from astraios.sandbox.inside.workfolder import PACKAGES, WORK, empty
 
 __all__ = ["Server", "ServerDied"]
 
@@ -43,9 +44,7 @@ class Server:
         """What was sent and not answered yet, in order."""
         self.deadline = float("inf")
         self._out, self._in = bytearray(), bytearray()
-        self._folder = None
-        if level != "namespaces":
-            self._folder = tempfile.mkdtemp(prefix="astraios-work-")
+        self._folder = None if level == "namespaces" else _plain_folder(packages)
         try:
             self.socket, theirs = socket.socketpair()
             with theirs:
@@ -66,7 +65,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            env={"PYTHONHASHSEED": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             cwd="/",
             pass_fds=(descriptor,),
             start_new_session=True,
@@ -170,10 +169,19 @@ class Server:
         deadline = time.monotonic() + 5
         while True:  # a program that is being killed may still write
             with contextlib.suppress(OSError):
-                from astraios.sandbox.inside.workfolder import empty
-
-                empty(self._folder)
+                empty(str(Path(self._folder, WORK)))
             shutil.rmtree(self._folder, ignore_errors=True)
             if not os.path.exists(self._folder) or time.monotonic() > deadline:  # noqa: PTH110
                 return
             time.sleep(0.01)
+
+
+def _plain_folder(packages: dict[str, list[str]]) -> str:
+    """A folder for the levels without a root of their own: one to work in, one to import from."""
+    folder = Path(tempfile.mkdtemp(prefix="astraios-sandbox-"))
+    folder.chmod(0o755)
+    (folder / WORK).mkdir()
+    (folder / PACKAGES).mkdir()
+    for path in (Path(path) for many in packages.values() for path in many):
+        (folder / PACKAGES / path.name).symlink_to(path)
+    return str(folder)

@@ -7,16 +7,18 @@ and the answer is {"ready": true, "detail": {...}} or {"ready": false, "reason":
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 from . import frames, paths, program
 from .confine import CHANNEL, Child, Confinement, n_tasks_of_user
 from .serve import Server, preload
-from .workfolder import MemoryFolder, PlainFolder
+from .workfolder import PACKAGES, WORK, MemoryFolder, PlainFolder
 
 _LIKELY_MODULES = (
     "abc", "array", "ast", "base64", "bisect", "calendar", "cmath", "collections.abc",
@@ -44,10 +46,16 @@ def main(descriptor: int) -> None:
     except (UnavailableError, OSError) as error:
         control.sendall(frames.pack({"ready": False, "reason": str(error)}))
         return
-    os.environ.clear()
     _forget_own_modules()
     control.sendall(frames.pack({"ready": True, "detail": detail}))
-    held = server.serve()
+    try:
+        held = server.serve()
+    except Exception as error:
+        trace = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{type(error).__name__}: {error} ({Path(trace.filename).name}:{trace.lineno})"
+        with contextlib.suppress(OSError):
+            control.sendall(frames.pack({"died": text[:500]}))
+        held = None
     if held is None:
         os._exit(0)
     characters = server.output_characters
@@ -69,14 +77,13 @@ def _namespaces(
     why = seccomp.available()
     if why:
         raise UnavailableError(why)
-    uid_seed = os.getpid()
+    uid = _unprivileged(os.getpid()) if os.geteuid() == 0 else None  # reads /proc: before the jail
     try:
         own_ids = jail.enter(packages, control)
     except jail.JailError as error:
         raise UnavailableError(str(error)) from error
     _burn_process_numbers()
-    uid = _unprivileged(uid_seed) if own_ids else None
-    child = Child(Confinement(uid, (), filtered=True, n_tasks_before=0))
+    child = Child(Confinement(uid if own_ids else None, (), filtered=True, n_tasks_before=0))
     return Server(control, child, MemoryFolder(jail.WORK), alone=True), {}
 
 
@@ -92,16 +99,16 @@ def _landlock(
     sources = [path for many in packages.values() for path in many]
     n_tasks = None if os.geteuid() == 0 else n_tasks_of_user()
     uid = _unprivileged(os.getpid()) if os.geteuid() == 0 else None
-    work = PlainFolder(folder, uid)
+    work = PlainFolder(f"{folder}/{WORK}", uid)
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-    readable = [*paths.library_folders(), *sources]
-    version = landlock.restrict(readable, list(paths.DEVICES), folder)
+    readable = [*paths.library_folders(), *sources, f"{folder}/{PACKAGES}"]
+    version = landlock.restrict(readable, list(paths.DEVICES), work.path)
     # An interpreter below a private home can be read by root only. Reading is all this allows,
     # and Landlock has the last word on what.
     kept = () if uid is None or _readable_by_all(readable) else (syscalls.CAP_DAC_READ_SEARCH,)
-    _offer(packages)
+    _offer(folder)
     child = Child(
         Confinement(uid, kept, filtered=True, n_tasks_before=0 if uid is not None else n_tasks)
     )
@@ -122,20 +129,19 @@ def _limits(
         else:
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
             syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    _offer(packages)
+    _offer(folder)
     detail = {}
     if uid is not None and not _readable_by_all(paths.library_folders()):
         # The interpreter lies below a private home, so programs cannot import by themselves.
         preload(_LIKELY_MODULES)
         detail["imports"] = "preloaded modules only"
     child = Child(Confinement(uid, None, filtered=False, n_tasks_before=n_tasks))
-    return Server(control, child, PlainFolder(folder, uid), alone=False), detail
+    return Server(control, child, PlainFolder(f"{folder}/{WORK}", uid), alone=False), detail
 
 
-def _offer(packages: dict[str, list[str]]) -> None:
-    """Make the named packages importable; here their neighbours become so, too."""
-    parents = [str(Path(path).parent) for many in packages.values() for path in many]
-    sys.path[:] = list(dict.fromkeys([*paths.library_path(), *parents]))
+def _offer(folder: str) -> None:
+    """Make the named packages importable, and none of their neighbours."""
+    sys.path[:] = [*paths.library_path(), f"{folder}/{PACKAGES}"]
 
 
 def _unprivileged(seed: int) -> int:

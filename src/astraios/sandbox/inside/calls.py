@@ -3,8 +3,9 @@
 Left out on purpose: new processes (fork, vfork), execve, sockets other than pairs, System V and
 POSIX message objects, memfd and mlock (memory that no limit counts), namespaces, mounts,
 identities, capabilities, limits, priorities and affinity, ptrace and the memory of others, keys,
-bpf, perf, io_uring, userfaultfd, device nodes, owners, extended attributes that can be set, syslog,
-clocks that can be set, and sync (it would flush the disks of the host).
+bpf, perf, io_uring, userfaultfd, splice, mincore (the page cache of others), device nodes, owners,
+extended attributes that can be set, syslog, clocks that can be set, and sync (it would flush the
+disks of the host).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ X86_64 = MappingProxyType({
     "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13,
     "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16, "pread64": 17, "pwrite64": 18,
     "readv": 19, "writev": 20, "access": 21, "pipe": 22, "select": 23, "sched_yield": 24,
-    "mremap": 25, "msync": 26, "mincore": 27, "madvise": 28, "dup": 32, "dup2": 33, "pause": 34,
+    "mremap": 25, "msync": 26, "madvise": 28, "dup": 32, "dup2": 33, "pause": 34,
     "nanosleep": 35, "getitimer": 36, "alarm": 37, "setitimer": 38, "getpid": 39, "sendfile": 40,
     "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "shutdown": 48, "getsockname": 51,
     "getpeername": 52, "socketpair": 53, "setsockopt": 54, "getsockopt": 55, "clone": 56,
@@ -30,7 +31,7 @@ X86_64 = MappingProxyType({
     "rt_sigpending": 127, "rt_sigtimedwait": 128, "rt_sigsuspend": 130, "sigaltstack": 131,
     "utime": 132, "statfs": 137, "fstatfs": 138, "getpriority": 140, "sched_getparam": 143,
     "sched_getscheduler": 145, "sched_get_priority_max": 146, "sched_get_priority_min": 147,
-    "sched_rr_get_interval": 148, "prctl": 157, "arch_prctl": 158, "gettid": 186,
+    "sched_rr_get_interval": 148, "prctl": 157, "gettid": 186,
     "readahead": 187, "getxattr": 191, "lgetxattr": 192, "fgetxattr": 193, "listxattr": 194,
     "llistxattr": 195, "flistxattr": 196, "tkill": 200, "time": 201, "futex": 202,
     "sched_getaffinity": 204, "epoll_create": 213, "getdents64": 217, "set_tid_address": 218,
@@ -40,7 +41,7 @@ X86_64 = MappingProxyType({
     "epoll_ctl": 233, "tgkill": 234, "utimes": 235, "waitid": 247, "openat": 257, "mkdirat": 258,
     "futimesat": 261, "newfstatat": 262, "unlinkat": 263, "renameat": 264, "linkat": 265,
     "symlinkat": 266, "readlinkat": 267, "fchmodat": 268, "faccessat": 269, "pselect6": 270,
-    "ppoll": 271, "set_robust_list": 273, "get_robust_list": 274, "splice": 275, "tee": 276,
+    "ppoll": 271, "set_robust_list": 273, "get_robust_list": 274,
     "utimensat": 280, "epoll_pwait": 281, "signalfd": 282, "timerfd_create": 283, "eventfd": 284,
     "fallocate": 285, "timerfd_settime": 286, "timerfd_gettime": 287, "signalfd4": 289,
     "eventfd2": 290, "epoll_create1": 291, "dup3": 292, "pipe2": 293, "preadv": 295,
@@ -60,7 +61,7 @@ AARCH64 = MappingProxyType({
     "fchdir": 50, "fchmod": 52, "fchmodat": 53, "openat": 56, "close": 57, "pipe2": 59,
     "getdents64": 61, "lseek": 62, "read": 63, "write": 64, "readv": 65, "writev": 66,
     "pread64": 67, "pwrite64": 68, "preadv": 69, "pwritev": 70, "sendfile": 71, "pselect6": 72,
-    "ppoll": 73, "signalfd4": 74, "splice": 76, "tee": 77, "readlinkat": 78, "newfstatat": 79,
+    "ppoll": 73, "signalfd4": 74, "readlinkat": 78, "newfstatat": 79,
     "fstat": 80, "fsync": 82, "fdatasync": 83, "timerfd_create": 85, "timerfd_settime": 86,
     "timerfd_gettime": 87, "utimensat": 88, "capget": 90, "exit": 93, "exit_group": 94,
     "waitid": 95, "set_tid_address": 96, "futex": 98, "set_robust_list": 99,
@@ -79,7 +80,7 @@ AARCH64 = MappingProxyType({
     "sysinfo": 179, "socketpair": 199, "getsockname": 204, "getpeername": 205, "sendto": 206,
     "recvfrom": 207, "setsockopt": 208, "getsockopt": 209, "shutdown": 210, "sendmsg": 211,
     "recvmsg": 212, "readahead": 213, "brk": 214, "munmap": 215, "mremap": 216, "clone": 220,
-    "mmap": 222, "fadvise64": 223, "mprotect": 226, "msync": 227, "mincore": 232, "madvise": 233,
+    "mmap": 222, "fadvise64": 223, "mprotect": 226, "msync": 227, "madvise": 233,
     "recvmmsg": 243, "wait4": 260, "prlimit64": 261, "sendmmsg": 269, "sched_getattr": 275,
     "renameat2": 276, "getrandom": 278, "memfd_create": 279, "membarrier": 283,
     "copy_file_range": 285, "preadv2": 286, "pwritev2": 287, "statx": 291, "rseq": 293,

@@ -6,8 +6,9 @@ import os
 import resource
 import sys
 from dataclasses import dataclass
+from os import chdir, closerange, dup2, getpid, setgid, setgroups, setsid, setuid
 from pathlib import Path
-from types import ModuleType
+from resource import setrlimit
 
 CHANNEL = 3
 """Descriptor of the verdict channel in a program's process; 0, 1 and 2 are the null device."""
@@ -15,6 +16,11 @@ CHANNEL = 3
 _MIB = 1 << 20
 _STACK_BYTES = 8 * _MIB  # the usual limit of a login shell: recursion in C ends where it does there
 _N_FILES = 64
+_N_DESCRIPTORS = 256
+"""More than a server ever has open."""
+
+# By name, here and in the other files that run after it: `original.take_away` sets many to None.
+_SET_ALL_IDS = (os.setresgid, os.setresuid) if hasattr(os, "setresuid") else None
 
 
 @dataclass(frozen=True)
@@ -44,71 +50,82 @@ class Confinement:
 
 
 class Child:
-    """Puts `confinement` on the process of one program; made once a server."""
+    """Puts `confinement` on the process of one program.
+
+    Made once a server, with all that can be prepared: a new process has to copy what it touches.
+    """
 
     def __init__(self, confinement: Confinement) -> None:
-        self._confinement = confinement
-        self._filter = None
-        self._syscalls: ModuleType | None = None
+        self._uid = confinement.uid
+        self._n_tasks_before = confinement.n_tasks_before
+        self._keep_capabilities = self._drop_capabilities = self._filter = None
         if confinement.capabilities is not None:
             from . import syscalls
 
-            self._syscalls = syscalls
+            # A change from root to another id drops all of them by itself.
+            if confinement.uid is None or confinement.capabilities:
+                self._drop_capabilities = syscalls.prepared_capabilities(confinement.capabilities)
+            if confinement.uid is not None and confinement.capabilities:
+                self._keep_capabilities = syscalls.keep_capabilities
         if confinement.filtered:
             from . import seccomp
 
             self._filter = seccomp.Filter()
+        self._limits: tuple[tuple[int, tuple[int, int]], ...] = ()
 
-    def confine(self, limits: Limits, channel: int, folder: str) -> None:
+    def prepare(self, limits: Limits) -> None:
+        """Take `limits` for the processes that follow."""
+        self._limits = _resource_limits(limits, self._n_tasks_before)
+
+    def confine(self, channel: int, folder: str) -> None:
         """Give up everything but `channel` (which becomes descriptor 3) and `folder`."""
-        this = self._confinement
-        os.setsid()
-        os.chdir(folder)
-        os.dup2(channel, CHANNEL)
-        os.closerange(CHANNEL + 1, 256)
-        if this.uid is not None:
-            self._become(this.uid)
-        if self._syscalls is not None:
-            self._syscalls.set_capabilities(this.capabilities)
-            self._syscalls.prctl(self._syscalls.PR_SET_DUMPABLE, 0)
-        set_limits(limits, this.n_tasks_before)
+        setsid()
+        chdir(folder)
+        dup2(channel, CHANNEL)
+        closerange(CHANNEL + 1, _N_DESCRIPTORS)
+        if self._uid is not None:
+            self._become(self._uid)
+        if self._drop_capabilities is not None:
+            self._drop_capabilities()
+        for name, pair in self._limits:
+            setrlimit(name, pair)
         if self._filter is not None:
-            self._filter.install(os.getpid())
+            self._filter.install(getpid())
 
     def _become(self, uid: int) -> None:
-        os.setgroups([])
-        if self._syscalls is not None and self._confinement.capabilities:
-            self._syscalls.prctl(self._syscalls.PR_SET_KEEPCAPS, 1)
-        if hasattr(os, "setresuid"):
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
+        setgroups([])
+        if self._keep_capabilities is not None:
+            self._keep_capabilities()
+        if _SET_ALL_IDS is not None:
+            for set_ids in _SET_ALL_IDS:
+                set_ids(uid, uid, uid)
         else:
-            os.setgid(uid)
-            os.setuid(uid)
+            setgid(uid)
+            setuid(uid)
 
 
-def set_limits(limits: Limits, n_tasks_before: int | None) -> None:
-    """Set the resource limits of this process, hard and soft alike."""
-    whole_s = int(limits.cpu_s) + 1  # the server watches the exact limit, this is the net below
+def _resource_limits(
+    limits: Limits, n_tasks_before: int | None
+) -> tuple[tuple[int, tuple[int, int]], ...]:
+    """Pairs for `setrlimit`, hard and soft alike, as far as this platform takes them."""
     wanted = [
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, whole_s + 1),
+        # whole seconds: the net below the exact limit, which the server watches
+        (resource.RLIMIT_CPU, int(limits.cpu_s) + 2),
         (resource.RLIMIT_FSIZE, limits.disk_mib * _MIB),
         (resource.RLIMIT_NOFILE, _N_FILES),
-        (resource.RLIMIT_STACK, _STACK_BYTES),
-        (resource.RLIMIT_AS, limits.memory_mib * _MIB),
     ]
+    if sys.platform == "linux":  # macOS refuses these
+        wanted.append((resource.RLIMIT_STACK, _STACK_BYTES))
+        wanted.append((resource.RLIMIT_AS, limits.memory_mib * _MIB))
     if n_tasks_before is not None:
         wanted.append((resource.RLIMIT_NPROC, n_tasks_before + limits.n_tasks))
+    pairs = []
     for name, value in wanted:
         _, hard = resource.getrlimit(name)
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        try:
-            resource.setrlimit(name, (bound, bound))
-        except (ValueError, OSError):
-            if sys.platform == "linux":
-                raise
-            # macOS refuses RLIMIT_AS and stack sizes; the levels' table says so.
+        pairs.append((name, (bound, bound)))
+    return tuple(pairs)
 
 
 def n_tasks_of_user() -> int | None:

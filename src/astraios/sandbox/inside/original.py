@@ -54,8 +54,12 @@ class Streams(io.StringIO):
 
 
 def take_away() -> None:
-    """Set to None what the original sets to None."""
+    """Set the functions to None; of the environment, leave what the original puts there.
+
+    Done once in a server: a new process would have to copy all it touches.
+    """
     faulthandler.disable()
+    os.environ.clear()
     os.environ["OMP_NUM_THREADS"] = "1"
     for module, gone in (
         (builtins, _OF_BUILTINS), (os, _OF_OS), (shutil, _OF_SHUTIL), (subprocess, ("Popen",)),
@@ -63,6 +67,11 @@ def take_away() -> None:
         for name in gone:
             setattr(module, name, None)
     builtins.help = None  # type: ignore[assignment]
+
+
+def hide_modules() -> None:
+    """Make the modules that the original hides impossible to import. In the child only: a server
+    needs `resource` to wait for children."""
     for name in _MODULES:
         sys.modules[name] = None  # type: ignore[assignment]
 

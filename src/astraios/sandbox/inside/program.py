@@ -15,6 +15,7 @@ import __future__
 import ast
 import builtins
 import os
+import random
 import struct
 import sys
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ from typing import Any
 
 from . import control as negative
 from . import original
+from .confine import Child
 
 TOKEN_BYTES = 16
 NO_TOKEN = bytes(TOKEN_BYTES)
 HEAD = struct.Struct("!BHH")
 """What follows the token: kind, bytes of the message, bytes of the error line."""
 
-PASSED, FAILED, COMPILE_ERROR, OUT_OF_MEMORY, FLOODED, TAMPERED = range(6)
+PASSED, FAILED, COMPILE_ERROR, OUT_OF_MEMORY, FLOODED, TAMPERED, UNCONFINED = range(7)
 
 LONGEST_MESSAGE = 200
 """Characters of a message that are kept."""
@@ -37,11 +39,15 @@ LONGEST_MESSAGE = 200
 _FILE = "<string>"
 # The program's module frame lies as deep in the stack as in the original (a thread of a pool that
 # starts a `multiprocessing.Process`), so recursion ends at the same depth.
-_EXTRA_FRAMES = 11
+_EXTRA_FRAMES = 10
 
 _FUTURE = 0
 for _feature in __future__.all_feature_names:
     _FUTURE |= getattr(__future__, _feature).compiler_flag
+
+
+Watched = list[tuple[dict[str, Any], str, Any]]
+"""Namespace, name and value of functions that the tests rely on."""
 
 
 class DoesNotCompileError(Exception):
@@ -66,7 +72,19 @@ class Tests:
             isinstance(node, ast.Compare) and _compares_identity(node)
             for node in ast.walk(self.tree)
         )
+        self.watched: Watched = []
         self._control: tuple[ast.Module, CodeType] | None = None
+
+    def watch(self) -> None:
+        """Note the functions of the built-ins and of the modules that the tests import."""
+        modules = (builtins, *(sys.modules.get(name) for name in self.modules))
+        self.watched = [
+            (vars(module), name, value)
+            for module in modules
+            if module is not None
+            for name, value in vars(module).items()
+            if callable(value)
+        ]
 
     def control(self) -> tuple[ast.Module, CodeType]:
         """The same tests with impossible expectations."""
@@ -113,12 +131,22 @@ def _compares_identity(node: ast.Compare) -> bool:
 # --- in the child ------------------------------------------------------------------------------
 
 
+def confine_or_end(child: Child, channel: int, folder: str) -> None:
+    """Give up everything; if that fails, say so (with the token: it is no verdict) and end."""
+    try:
+        child.confine(channel, folder)
+    except BaseException as error:
+        os.write(channel, os.read(channel, TOKEN_BYTES) + _report(UNCONFINED, str(error)))
+        os._exit(1)
+
+
 def drive(held: list[Task], output_characters: int, channel: int) -> None:
     """Run the one task in `held`, report on descriptor `channel`, and end the process.
 
     The list is emptied on the way, so that no frame holds the task while the program runs.
     """
-    original.take_away()
+    random.seed(0)  # it draws a new seed after each fork; verdicts should not be drawn
+    original.hide_modules()
     original.swap_streams(output_characters, lambda: _end_flooded(channel))
     try:
         os.write(channel, os.read(channel, TOKEN_BYTES) + _run_deep(_EXTRA_FRAMES, held))
@@ -141,21 +169,10 @@ def _run(held: list[Task]) -> bytes:
     return _report(PASSED if same else TAMPERED)
 
 
-Watched = list[tuple[dict[str, Any], str, Any]]
-"""Namespace, name and value of functions that the tests rely on."""
-
-
 def _compiled(task: Task) -> tuple[list[CodeType], Watched]:
     """Code to execute, last first, and what must be the same at the end."""
     tests = task.tests
     tree, code = tests.control() if task.is_control else (tests.tree, tests.code)
-    watched = [
-        (vars(module), name, value)
-        for module in (builtins, *(sys.modules.get(name) for name in tests.modules))
-        if module is not None
-        for name, value in vars(module).items()
-        if callable(value)
-    ]
     codes: list[CodeType] | None = None
     if not tests.by_identity and "__builtins__" not in task.candidate:
         try:
@@ -172,7 +189,7 @@ def _compiled(task: Task) -> tuple[list[CodeType], Watched]:
             codes = [_one_text(task, tree)]
         except BaseException as error:
             raise DoesNotCompileError(error) from None
-    return codes, watched
+    return codes, tests.watched
 
 
 def _one_text(task: Task, control_tree: ast.Module) -> CodeType:

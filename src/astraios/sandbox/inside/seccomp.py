@@ -51,14 +51,29 @@ def available() -> str:
     return ""
 
 
+class _FilterProgram(ctypes.Structure):  # struct sock_fprog
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
 class Filter:
-    """A filter that is ready but for the number of the process it is installed in."""
+    """A filter that is ready but for the number of the process it is installed in.
+
+    Everything is laid out beforehand: what a new process touches it has to copy first.
+    """
 
     def __init__(self) -> None:
         instructions = list(_instructions(own_pid=_PID_MARK))
-        self._code = bytearray(b"".join(struct.pack("HBBI", *one) for one in instructions))
-        self._pid_at = [8 * n + 4 for n, one in enumerate(instructions) if one[3] == _PID_MARK]
-        self._n = len(instructions)
+        code = b"".join(struct.pack("HBBI", *one) for one in instructions)
+        self._code = ctypes.create_string_buffer(code, len(code))
+        self._pids = [
+            ctypes.c_uint32.from_buffer(self._code, 8 * n + 4)
+            for n, one in enumerate(instructions)
+            if one[3] == _PID_MARK
+        ]
+        self._program = _FilterProgram(len(instructions), ctypes.addressof(self._code))
+        self._install = syscalls.prepared_prctl(
+            syscalls.PR_SET_SECCOMP, syscalls.SECCOMP_MODE_FILTER, self._program
+        )
 
     def install(self, pid: int) -> None:
         """Restrict this process, `pid`, for good. Needs no_new_privs or CAP_SYS_ADMIN.
@@ -66,18 +81,9 @@ class Filter:
         Raises:
             OSError: if the kernel has no seccomp filters.
         """
-        for at in self._pid_at:
-            struct.pack_into("I", self._code, at, pid)
-        code = (ctypes.c_char * len(self._code)).from_buffer(self._code)
-
-        class FilterProgram(ctypes.Structure):  # struct sock_fprog
-            _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-        program = FilterProgram(self._n, ctypes.addressof(code))
-        syscalls.prctl(
-            syscalls.PR_SET_SECCOMP, syscalls.SECCOMP_MODE_FILTER, ctypes.byref(program),
-            what="seccomp",
-        )  # fmt: skip
+        for place in self._pids:
+            place.value = pid
+        self._install()
 
 
 _PID_MARK = 0x70697069  # no process number reaches it; replaced in `install`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from typing import Any
 
 # <linux/sched.h>
@@ -146,13 +147,43 @@ def prctl(option: int, *arguments: Any, what: str = "prctl") -> int:
     return _check(_libc.prctl(option, *wide), what)
 
 
+def prepared_prctl(option: int, value: int, structure: ctypes.Structure) -> Callable[[], None]:
+    """A prctl(2) call whose arguments are converted beforehand; it keeps `structure` alive."""
+    arguments = (
+        ctypes.c_int(option), ctypes.c_ulong(value), ctypes.byref(structure),
+        ctypes.c_ulong(0), ctypes.c_ulong(0),
+    )  # fmt: skip
+    call = _libc.prctl
+
+    def go() -> None:
+        _check(call(*arguments), f"prctl {option}")
+
+    return go
+
+
 def set_capabilities(kept: tuple[int, ...] = ()) -> None:
     """Give up every capability of this process except `kept` (which it must have)."""
+    prepared_capabilities(kept)()
+
+
+def prepared_capabilities(kept: tuple[int, ...] = ()) -> Callable[[], None]:
+    """`set_capabilities` with everything converted beforehand."""
     low = sum(1 << cap for cap in kept if cap < 32)
     high = sum(1 << (cap - 32) for cap in kept if cap >= 32)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    syscall(_SYS_CAPSET[machine()], header, data, what="capset")
+    number = ctypes.c_long(_SYS_CAPSET[machine()])
+    call = _libc.syscall
+
+    def go() -> None:
+        _check(call(number, header, data), "capset")
+
+    return go
+
+
+def keep_capabilities() -> None:
+    """Let the next change of ids leave the permitted capabilities as they are."""
+    prctl(PR_SET_KEEPCAPS, 1)
 
 
 def drop_bounding_set(kept: tuple[int, ...] = ()) -> None:

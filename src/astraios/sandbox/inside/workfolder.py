@@ -7,6 +7,10 @@ from __future__ import annotations
 import os
 import stat
 from itertools import count
+from os import chmod, rename, rmdir, unlink
+
+WORK, PACKAGES = "work", "packages"
+"""Inside a server's folder, at the levels without a root of their own."""
 
 _MIB = 1 << 20
 
@@ -56,7 +60,7 @@ class PlainFolder:
         self.path = path
         if uid is not None:
             os.chown(path, uid, uid)
-        os.chmod(path, 0o700)
+        chmod(path, 0o700)
 
     def prepare(self, disk_mib: int) -> None:
         """Make it empty."""
@@ -87,7 +91,7 @@ def empty(path: str) -> None:
     the depth of the tree.
     """
     fresh = (f".astraios-{n}" for n in count())
-    os.chmod(path, 0o700)
+    chmod(path, 0o700)
     top = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         while names := os.listdir(top):
@@ -100,19 +104,19 @@ def empty(path: str) -> None:
 def _remove(name: str, parent: int, top: int, fresh: object) -> None:
     seen = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(seen.st_mode):
-        os.unlink(name, dir_fd=parent)
+        unlink(name, dir_fd=parent)
         return
-    os.chmod(name, 0o700, dir_fd=parent)
+    chmod(name, 0o700, dir_fd=parent)
     here = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
         for inner in os.listdir(here):
             kind = os.stat(inner, dir_fd=here, follow_symlinks=False).st_mode
             if stat.S_ISDIR(kind):
                 # a folder must be writable to be moved: its `..` changes
-                os.chmod(inner, 0o700, dir_fd=here)
-                os.rename(inner, next(fresh), src_dir_fd=here, dst_dir_fd=top)  # type: ignore[call-overload]
+                chmod(inner, 0o700, dir_fd=here)
+                rename(inner, next(fresh), src_dir_fd=here, dst_dir_fd=top)  # type: ignore[call-overload]
             else:
-                os.unlink(inner, dir_fd=here)
+                unlink(inner, dir_fd=here)
     finally:
         os.close(here)
-    os.rmdir(name, dir_fd=parent)
+    rmdir(name, dir_fd=parent)
