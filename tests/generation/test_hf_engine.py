@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from astraios import registry
-from astraios.errors import DataError, EngineError
+from astraios.errors import ConfigError, DataError, EngineError
 from astraios.generation import engines
 from astraios.generation.engines.hf import HFEngine
 from astraios.records import Finish, Prompt, Sampling
@@ -364,6 +364,27 @@ def test_a_recurrent_model_is_refused(tokenizer):
     )
     with pytest.raises(EngineError, match="'mamba'"):
         HFEngine(transformers.MambaForCausalLM(config), tokenizer)
+
+
+@pytest.mark.parametrize(
+    "place", [{"device": "nowhere"}, {"device": "cuda:99"}, {"dtype": "float17"}]
+)
+def test_a_device_or_precision_that_is_not_here_is_refused(place, model, tokenizer):
+    with pytest.raises(ConfigError, match=next(iter(place.values()))):
+        HFEngine(model, tokenizer, **place)
+
+
+def test_the_precision_is_named_in_the_environment(make_model, tokenizer, make_prompts):
+    engine = HFEngine(make_model("gpt_bigcode"), tokenizer, dtype="bfloat16", device="cpu")
+    assert engine.environment() == {"device": "cpu", "precision": "bfloat16"}
+    assert len(list(engine.complete(make_prompts(3), SAMPLED))) == 12
+
+
+def test_an_empty_stop_string_stops_nothing(model, tokenizer, make_prompts):
+    engine = HFEngine(model, tokenizer)
+    (plain,) = engine.complete(make_prompts(1), GREEDY)
+    (same,) = engine.complete(make_prompts(1, stops=("",)), GREEDY)
+    assert same == plain
 
 
 def test_asking_what_the_engine_supports_needs_no_torch(tmp_path: Path):

@@ -39,6 +39,10 @@ class Engine(ABC):
     ) -> Iterator[Sample]:
         """Yield samples as they finish, in any order.
 
+        A completion is the raw text after the prompt, special tokens left out, up to the token
+        that ended it: an end token, or the one that completed a stop string or met `finished`.
+        Its `n_completion_tokens` are all tokens drawn, an end token included.
+
         Args:
             prompts: what to ask; a prompt with an `index` is answered once, others
                 `sampling.n_samples` times.

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from astraios.errors import DataError
+from astraios.errors import ConfigError, DataError
 from astraios.generation import Engine, Finished, Key
 from astraios.generation.keys import prompt_sha, wanted
 from astraios.methods import Method
@@ -42,9 +42,10 @@ class HFEngine(Engine):
         batch_tokens: budget of a batch: tokens whose keys and values it may hold, padding counted.
             Changes speed and memory, never a completion.
         device: moves the model there; None leaves it.
-        dtype: converts the model to it; None leaves it.
+        dtype: converts the model to it (`bfloat16`, ...); None leaves it.
 
     Raises:
+        ConfigError: if there is no such device or precision here.
         EngineError: if the model remembers more than keys and values (recurrent layers).
     """
 
@@ -58,15 +59,13 @@ class HFEngine(Engine):
         *,
         batch_tokens: int = BATCH_TOKENS,
         device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: str | torch.dtype | None = None,
     ) -> None:
         from astraios.generation.engines._cache import check_model
         from astraios.generation.engines._text import Detokenizer
 
-        if device is not None or dtype is not None:
-            model = model.to(device=device, dtype=dtype)
-        self._model = model.eval()
-        self._decoder = model if method is None else method.decoder(model)
+        self._model = _placed(model, device, dtype).eval()
+        self._decoder = self._model if method is None else method.decoder(self._model)
         self._config: Any = self._decoder.config
         check_model(self._config)
         # ALiBi models name no limit
@@ -178,7 +177,8 @@ class HFEngine(Engine):
     def _question(self, prompt: Prompt, ids: list[int], n_virtual: int) -> Question:
         from astraios.generation.engines._rows import Question
 
-        if len(ids) > 1 and ids[-1] == self._tokenizer.eos_token_id and prompt.text:
+        end, end_id = self._tokenizer.eos_token, self._tokenizer.eos_token_id
+        if len(ids) > 1 and ids[-1] == end_id and not prompt.text.endswith(end):
             ids = ids[:-1]  # some tokenizers end every text; a prompt goes on
         if not ids:
             raise DataError(
@@ -195,13 +195,39 @@ class HFEngine(Engine):
                 "context"
             )
         return Question(
-            prompt.problem_id, prompt.turn, prompt_sha(prompt.text), tuple(ids), prompt.stops, room
+            problem_id=prompt.problem_id,
+            turn=prompt.turn,
+            sha=prompt_sha(prompt.text),
+            ids=tuple(ids),
+            stops=tuple(filter(None, prompt.stops)),
+            room=room,
         )
 
 
 engine = HFEngine
 
 _UNLIMITED = 2**62
+
+
+def _placed(
+    model: nn.Module, device: str | torch.device | None, dtype: str | torch.dtype | None
+) -> nn.Module:
+    import torch
+
+    if isinstance(dtype, str):
+        named = getattr(torch, dtype, None)
+        if not isinstance(named, torch.dtype):
+            raise ConfigError(f"unknown precision {dtype!r}; known: float32, bfloat16, float16")
+        dtype = named
+    if device is not None:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # torch raises both for what is not there
+            first = str(error).split("\n")[0]
+            raise ConfigError(
+                f"device {str(device)!r} cannot be used: {first}; try 'cpu'"
+            ) from None
+    return model if device is None and dtype is None else model.to(device=device, dtype=dtype)
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
