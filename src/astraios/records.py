@@ -96,7 +96,7 @@ class Finish(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     GIVEN = "given"
-    """Imported; how it ended is not known."""
+    """Imported: the completion is a final text, prompt in front, judged as it stands."""
 
 
 class Sample(Record):
@@ -213,7 +213,7 @@ class Score(Record):
     metric: str
     """`pass@1`, `robust-pass@1`, `accuracy`, ...; values are fractions."""
     slice: str = "all"
-    value: float | None
+    value: float | None = Field(allow_inf_nan=False)
     """None when nothing could be counted."""
     low: float | None = None
     """Lower end of the 95 % interval over problems (bootstrap)."""

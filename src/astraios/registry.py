@@ -67,6 +67,8 @@ def summary(package: ModuleType, name: str) -> str:
 def load(package: ModuleType, kind: str, name: str) -> Any:
     """Return the object called `kind` in `package/<name>.py`, or what the entry point names.
 
+    An entry point may name the object itself, or a module that exports it as ours do.
+
     Raises:
         UnknownNameError: if there is no such part; names the nearest one.
     """
@@ -74,5 +76,6 @@ def load(package: ModuleType, kind: str, name: str) -> Any:
         return getattr(import_module(f"{package.__name__}.{name}"), kind)
     outside = _outside(package)
     if name in outside:
-        return outside[name].load()
+        loaded = outside[name].load()
+        return getattr(loaded, kind) if isinstance(loaded, ModuleType) else loaded
     raise UnknownNameError(kind, name, names(package))

@@ -168,6 +168,7 @@ def body(expressions: Sequence[str]) -> str:
 
 
 def declaration(name: str) -> str:
+    """The first line of a function called `name`, line break included."""
     return f"def {name}(v):\n"
 
 

@@ -74,7 +74,14 @@ def _generate(
     engine: Any = registry.load(engines, "engine", config.engine)
     generate(
         task,
-        engine(model, tokenizer, method, batch_tokens=config.batch_tokens, device=config.device),
+        engine(
+            model,
+            tokenizer,
+            method,
+            batch_tokens=config.batch_tokens,
+            device=config.device,
+            dtype=config.precision,
+        ),
         config.sampling,
         folder,
         config=config,
