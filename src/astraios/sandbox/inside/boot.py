@@ -46,21 +46,29 @@ def main(descriptor: int) -> None:
     except (UnavailableError, OSError) as error:
         control.sendall(frames.pack({"ready": False, "reason": str(error)}))
         return
+    except Exception as error:
+        control.sendall(frames.pack({"ready": False, "reason": _where(error)}))
+        return
     _forget_own_modules()
     control.sendall(frames.pack({"ready": True, "detail": detail}))
     try:
         held = server.serve()
     except Exception as error:
-        trace = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{type(error).__name__}: {error} ({Path(trace.filename).name}:{trace.lineno})"
         with contextlib.suppress(OSError):
-            control.sendall(frames.pack({"died": text[:500]}))
+            control.sendall(frames.pack({"died": _where(error)}))
         held = None
     if held is None:
         os._exit(0)
     characters = server.output_characters
     del server, control, order, detail
     program.drive(held, characters, CHANNEL)
+
+
+def _where(error: Exception) -> str:
+    """What went wrong in our own code, and in which line of it."""
+    trace = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"{type(error).__name__}: {error} ({Path(trace.filename).name}:{trace.lineno})"
+    return text[:500]
 
 
 def _enter(order: dict[str, Any], control: socket.socket) -> tuple[Server, dict[str, str]]:
@@ -104,7 +112,7 @@ def _landlock(
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     readable = [*paths.library_folders(), *sources, f"{folder}/{PACKAGES}"]
-    version = landlock.restrict(readable, list(paths.DEVICES), work.path)
+    version = landlock.restrict(readable, paths.hidden_folders(), list(paths.DEVICES), work.path)
     # An interpreter below a private home can be read by root only. Reading is all this allows,
     # and Landlock has the last word on what.
     kept = () if uid is None or _readable_by_all(readable) else (syscalls.CAP_DAC_READ_SEARCH,)

@@ -71,6 +71,7 @@ def enter(packages: dict[str, list[str]], channel: socket.socket) -> bool:
     except OSError as error:
         raise JailError(error.strerror or str(error)) from error
     sys.path[:] = [*paths.library_path(), PACKAGES]
+    paths.forget_outside()
     return own_ids
 
 
@@ -114,8 +115,8 @@ def _build_root(packages: dict[str, list[str]]) -> str:
         raise JailError("no folder to mount a root on (/proc, /mnt, /media, /srv)")
     syscalls.mount("root", root, "tmpfs", syscalls.MS_NOSUID, "size=1m,nr_inodes=4096,mode=755")
     for path in paths.library_folders():
-        _offer(path, root + path)
-    for path in paths.hidden_folders():
+        _offer(path, root + paths.inside(path))
+    for path in map(paths.inside, paths.hidden_folders()):
         if Path(root + path).is_dir():
             syscalls.mount("none", root + path, "tmpfs", syscalls.MS_RDONLY, "size=4k,mode=755")
     for path in paths.library_files():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 
 from . import syscalls
 
@@ -51,11 +52,13 @@ def abi() -> int:
     )
 
 
-def restrict(readable: list[str], files: list[str], writable: str) -> int:
+def restrict(readable: list[str], hidden: list[str], files: list[str], writable: str) -> int:
     """Restrict this process and all its children for good; needs no_new_privs.
 
     Args:
         readable: folders whose files may be read and mapped.
+        hidden: folders below them whose files may not. (Their names can be listed: a rule holds for
+            everything below, and the import system has to list the folders above.)
         files: single files (devices) that may be read and written.
         writable: the work folder.
 
@@ -78,7 +81,7 @@ def restrict(readable: list[str], files: list[str], writable: str) -> int:
     try:
         nodes = _MAKE_CHAR | _MAKE_SOCK | _MAKE_FIFO | _MAKE_BLOCK
         for folder in readable:
-            _allow(ruleset, folder, _READ)
+            _allow_around(ruleset, Path(folder), hidden)
         for file in files:
             _allow(ruleset, file, _READ_FILE | _WRITE_FILE)
         _allow(ruleset, writable, handled & ~nodes & ~_EXECUTE)
@@ -86,6 +89,18 @@ def restrict(readable: list[str], files: list[str], writable: str) -> int:
     finally:
         os.close(ruleset)
     return version
+
+
+def _allow_around(ruleset: int, path: Path, hidden: list[str]) -> None:
+    """Reading below `path`, except below `hidden` folders."""
+    below = [one for one in hidden if one.startswith(f"{path}/")]
+    if not below:
+        _allow(ruleset, str(path), _READ if path.is_dir() else _EXECUTE | _READ_FILE)
+        return
+    _allow(ruleset, str(path), _READ_DIR)
+    for entry in path.iterdir():
+        if str(entry) not in below and entry.exists():
+            _allow_around(ruleset, entry, below)
 
 
 def _allow(ruleset: int, path: str, access: int) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 _SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64", "/lib32")
+_PREFIX = "/python"
+"""Where the interpreter's own folders lie in a jail, unless they are the system's."""
 _FOREIGN = ("site-packages", "dist-packages")
 
 
@@ -65,3 +67,31 @@ def library_path() -> list[str]:
     """`sys.path` without installed packages and without the folder of these files."""
     own = str(Path(__file__).parent.parent)
     return [path for path in sys.path if path and path != own and Path(path).name not in _FOREIGN]
+
+
+def inside(path: str) -> str:
+    """Where `path` of the machine lies in a jail.
+
+    An interpreter below somebody's home moves to `/python`, so that a program sees no home.
+    """
+    prefix = sys.base_prefix.rstrip("/")
+    if not lies_in(path, prefix) or lies_in(prefix, "/usr"):
+        return path
+    return _PREFIX + path[len(prefix) :]
+
+
+def forget_outside() -> None:
+    """Let the import system look for everything where it lies in the jail."""
+    sys.path[:] = map(inside, sys.path)
+    sys.path_importer_cache.clear()
+    for module in list(sys.modules.values()):
+        spec = getattr(module, "__spec__", None)
+        for holder, name in ((module, "__path__"), (spec, "submodule_search_locations")):
+            folders = getattr(holder, name, None)
+            if isinstance(folders, list):
+                folders[:] = map(inside, folders)
+        if isinstance(getattr(module, "__file__", None), str):
+            module.__file__ = inside(str(module.__file__))
+    sys.executable = ""  # nothing can be executed
+    sys.prefix = sys.exec_prefix = sys.base_exec_prefix = inside(sys.base_prefix)
+    sys.base_prefix = sys.prefix

@@ -128,6 +128,22 @@ def _compares_identity(node: ast.Compare) -> bool:
     return any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops) and not any(plain)
 
 
+def refuse_tracing() -> None:
+    """Forbid what lets a program choose which of the tests' statements run; for good.
+
+    A trace function may move to another line, and a function may be given other code: with either,
+    a program could answer the one case it knows and skip the rest, and no control would show it.
+    """
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("sys.settrace", "sys.setprofile"):
+            raise RuntimeError("tracing is not allowed")
+        if event == "object.__setattr__" and arguments[1] == "__code__":
+            raise RuntimeError("changing the code of a function is not allowed")
+
+    sys.addaudithook(refuse)
+
+
 # --- in the child ------------------------------------------------------------------------------
 
 

@@ -83,7 +83,9 @@ class Server:
                 return None
             if "preload" in message:
                 preload(message["preload"])
-                original.take_away()  # once, here: it costs a new process more to do it
+                # Once, here: it would cost each new process more.
+                original.take_away()
+                program.refuse_tracing()
             elif "tests" in message:
                 self._begin(message)
             else:

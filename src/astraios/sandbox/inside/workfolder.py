@@ -39,7 +39,7 @@ class MemoryFolder:
         syscalls = self._syscalls
         if self._mib:
             syscalls.unmount(self.path)
-        n_inodes = 64 + 16 * disk_mib
+        n_inodes = 1024 + 16 * disk_mib
         flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
         syscalls.mount(
             "work", self.path, "tmpfs", flags,
