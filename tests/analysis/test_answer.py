@@ -48,6 +48,12 @@ def test_clear_winner_is_called_certain(make_study: MakeStudy) -> None:
     assert "that is certain" in said.headline
 
 
+def test_next_best_of_a_clear_winner_is_priced(make_study: MakeStudy) -> None:
+    said = answer(read_frames(make_study(methods=("fft", "ptuning"))))
+    assert said.details[0].startswith("Next is P-Tuning: it is ")
+    assert said.details[0].endswith("trains 8.2 % of the parameters that FFT trains.")
+
+
 def test_largest_model_gives_the_headline_and_others_a_line(large_study: Path) -> None:
     said = answer(read_frames(large_study))
     assert any(detail.startswith("On small: ") for detail in said.details)

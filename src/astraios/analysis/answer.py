@@ -51,7 +51,8 @@ class _Standing:
     best: Mapping[str, Any]
     """Its row of `pass_rates`."""
     ties: tuple[str, ...]
-    n_others: int
+    others: tuple[str, ...]
+    """Best first."""
     trainable: Mapping[str, float]
 
     @property
@@ -68,9 +69,13 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
         f"{_percent(top['value'])} pass@1 on {task} "
         f"(95 % interval {_percent(top['low'], '')}–{_percent(top['high'])}, n = {top['n']:,})"
     )
-    if not standing.n_others:
+    if not standing.others:
         return Answer(f"{style.title(best)} alone was judged: {score}.", _caveats(frames), best)
-    details = [*_cheapest(standing), *_gain(frames, model, task, best)]
+    details = [
+        *_cheapest(standing),
+        *_runner_up(frames, model, task, standing),
+        *_gain(frames, model, task, best),
+    ]
     for other in reversed(frames.models):
         if other != model:
             details += _other_model(frames, other, task)
@@ -95,7 +100,7 @@ def _standing(frames: Frames, model: str, task: str) -> _Standing | None:
     trainable = _trainable(frames, model)
     ties = [method for method in others if not _apart(frames, model, task, best, method)]
     ties.sort(key=lambda method: trainable.get(method, float("inf")))
-    return _Standing(ranked[0], tuple(ties), len(others), trainable)
+    return _Standing(ranked[0], tuple(ties), tuple(others), trainable)
 
 
 def _apart(frames: Frames, model: str, task: str, a: str, b: str) -> bool:
@@ -104,7 +109,7 @@ def _apart(frames: Frames, model: str, task: str, a: str, b: str) -> bool:
 
 
 def _certainty(standing: _Standing) -> str:
-    n, ties = standing.n_others, standing.ties
+    n, ties = len(standing.others), standing.ties
     if not ties:
         behind = "the only other is" if n == 1 else f"each of the {n} others is"
         return f"and that is certain: {behind} behind at the 5 % level."
@@ -130,6 +135,26 @@ def _cheapest(standing: _Standing) -> list[str]:
     return [
         f"The cheapest of these is {style.title(cheapest)}: it trains {trained} parameters"
         f"{share if costs[best] else ''}."
+    ]
+
+
+def _runner_up(frames: Frames, model: str, task: str, standing: _Standing) -> list[str]:
+    """Where the best is certain: what the next one would cost in points and save in parameters."""
+    best, costs = standing.method, standing.trainable
+    second = standing.others[0]
+    found = Range.of(comparison.difference(frames.pairs, model, task, best, second))
+    if standing.ties or found is None or second == style.BASE:
+        return []
+    behind, low, high = (
+        show_value(end, Kind.PERCENT) for end in (found.value, found.low, found.high)
+    )
+    saved = ""
+    if costs.get(best) and second in costs:
+        share = _share(costs[second] / costs[best])
+        saved = f" and trains {share} of the parameters that {style.title(best)} trains"
+    return [
+        f"Next is {style.title(second)}: it is {behind} points behind (95 % interval {low} to "
+        f"{high}){saved}."
     ]
 
 
