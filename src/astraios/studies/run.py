@@ -11,6 +11,7 @@ import yaml
 
 from astraios import registry, runs
 from astraios.records import PlannedJob, RunKind
+from astraios.sandbox import open_sandbox
 from astraios.studies import launchers
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
 from astraios.studies.plan import Job, plan
@@ -90,12 +91,27 @@ def run_study(
 
             chosen: Launcher = registry.load(launchers, "launcher", launcher)
             setting = Setting(
-                root, study.sandbox, data_dir, n_workers or max(1, os.cpu_count() or 1)
+                root,
+                _sandbox_level(study.sandbox, todo),
+                data_dir,
+                n_workers or max(1, os.cpu_count() or 1),
             )
             chosen.launch(todo, setting, note)
         if summary.complete and not run.done:
             run.seal({"n_jobs": len(jobs)})
     return summary
+
+
+def _sandbox_level(asked: str, todo: list[Job]) -> str:
+    """The level that all judging of this run uses, tried out before anything starts.
+
+    Raises:
+        SandboxError, MissingToolError: if the level asked for does not work here.
+    """
+    if not any(job.kind is RunKind.JUDGE for job in todo):
+        return asked
+    with open_sandbox(asked, jobs=1) as sandbox:
+        return sandbox.level
 
 
 def _write_study(study: Study, jobs: list[Job], run: runs.Run) -> None:
