@@ -1,0 +1,107 @@
+"""Opening a sandbox: the strongest level that works, or the one that was asked for, or an error."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from astraios.errors import MissingToolError, SandboxError, UnknownNameError
+from astraios.records import Outcome
+from astraios.sandbox import LEVELS, Job, Limits, Sandbox, levels, open_sandbox, probe
+
+JOB = Job("assert f(1) == 2\n", Limits(cpu_s=1.0, wall_s=10.0, memory_mib=512))
+
+
+def test_probe_tells_of_every_level_strongest_first() -> None:
+    reports = probe()
+    assert [report.level for report in reports] == list(LEVELS)
+    for report in reports:
+        assert report.works == (not report.reason)
+
+
+def test_auto_takes_the_strongest_level_that_works(working_levels: dict[str, str]) -> None:
+    strongest = next(level for level in LEVELS if not working_levels[level])
+    with open_sandbox() as opened:
+        assert opened.level == strongest
+
+
+def test_description_names_the_level(sandbox: Sandbox) -> None:
+    assert sandbox.describe()["sandbox"] == sandbox.level
+    assert all(isinstance(value, str) for value in sandbox.describe().values())
+
+
+def test_unknown_level_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="'namespaces'"):
+        open_sandbox("namespace")
+
+
+def test_no_jobs_are_refused() -> None:
+    with pytest.raises(SandboxError, match="at least one"):
+        open_sandbox("limits", jobs=0)
+
+
+def test_level_that_does_not_work_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(levels, "unavailable_by_platform", lambda level: "no such kernel")
+    with pytest.raises(MissingToolError, match=r"no such kernel; allow unprivileged .* --sandbox"):
+        open_sandbox("namespaces")
+
+
+def test_auto_falls_to_the_next_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        levels, "unavailable_by_platform", lambda level: "" if level == "limits" else "switched off"
+    )
+    with open_sandbox() as opened:
+        assert opened.level == "limits"
+
+
+def test_nothing_that_works_is_an_error_with_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "unavailable_by_platform", lambda level: f"no {level}")
+    with pytest.raises(SandboxError, match=r"no namespaces.*no landlock.*no limits"):
+        open_sandbox()
+
+
+def test_one_sandbox_runs_one_source_at_a_time(sandbox: Sandbox) -> None:
+    first = sandbox.run((n, JOB, "def f(x): return x + 1") for n in range(3))
+    assert next(first)[1].outcome is Outcome.PASSED
+    with pytest.raises(SandboxError, match="already"):
+        next(sandbox.run([(0, JOB, "")]))
+    first.close()  # type: ignore[attr-defined]
+
+
+def test_numpy_can_be_imported_at_every_level(sandbox: Sandbox) -> None:
+    job = Job("assert f(1) == 2\n", Limits(cpu_s=5.0, wall_s=20.0, memory_mib=1024), ("numpy",))
+    ((_, execution),) = sandbox.run([(0, job, "import numpy as np\nf = lambda x: np.sum([x, 1])")])
+    assert execution.outcome is Outcome.PASSED, execution
+
+
+def test_importing_the_sandbox_loads_neither_torch_nor_ctypes() -> None:
+    code = "import astraios.sandbox, sys; print('ctypes' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
+def test_closing_leaves_no_process_and_no_folder(
+    working_levels: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)  # the programs' user has to come through
+    before = children()
+    for level in (level for level in LEVELS if not working_levels[level]):
+        with open_sandbox(level, jobs=2) as opened:
+            list(opened.run((n, JOB, "def f(x): return x + 1") for n in range(30)))
+        assert list(tmp_path.iterdir()) == []
+    assert children() == before
+
+
+def children() -> set[str]:
+    listing = Path(f"/proc/self/task/{os.getpid()}/children")
+    return set(listing.read_text().split())
