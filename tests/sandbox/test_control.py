@@ -34,7 +34,7 @@ class Same:
     __eq__ = __lt__ = __gt__ = __le__ = __ge__ = _yes  # type: ignore[assignment]
     __hash__ = None  # type: ignore[assignment]
 
-    def __sub__(self, other: object) -> Same:
+    def __sub__(self, *_: object) -> Same:
         return self
 
     __abs__ = __rsub__ = __sub__  # type: ignore[assignment]

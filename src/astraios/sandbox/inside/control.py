@@ -8,7 +8,7 @@ itself.
     assert f(2) == [1, 3]            assert f(2) == [1, 3, <other>]     a literal becomes another
     assert f(2) == expected          assert f(2) == <unequal>           anything else: equal to none
     assert abs(f(2) - 0.5) < 1e-6    assert abs(f(2) - 1501.0) < 1e-6   as does a target
-    assert f(2) > 0                  assert f(2) > <unequal>            every comparison is False
+    assert f(2) > 0                  assert f(2) > <unequal>            no order, so an error
     no comparison at all             raise AssertionError               appended
 
 A literal stays a literal so that a program which returns its caller's constants returns the
@@ -22,14 +22,11 @@ import ast
 _NAME = "_unequal"
 _ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
-# Equal to nothing, not even itself; neither smaller nor larger than anything. numpy leaves the
-# comparison to a class without `__array_ufunc__`.
+# Equal to nothing but itself, in no order with anything; the other side is asked too, so an object
+# that equals everything equals this. numpy leaves the comparison to a class like this.
 _PRELUDE = f"""
 class {_NAME}:
     __array_ufunc__ = __hash__ = None
-    def __eq__(self, other):
-        return False
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__
 {_NAME} = {_NAME}()
 """
 
