@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,61 @@ def test_closing_leaves_no_process_and_no_folder(
 def children() -> set[str]:
     listing = Path(f"/proc/self/task/{os.getpid()}/children")
     return set(listing.read_text().split())
+
+
+ABANDON = """
+import sys
+from astraios.sandbox import Job, Limits, open_sandbox
+opened = open_sandbox(sys.argv[1], jobs=1)
+job = Job("assert f(1) == 2\\n", Limits(cpu_s=60.0, wall_s=60.0, memory_mib=512))
+results = opened.run([(0, job, "f = lambda x: x + 1"), (1, job, "while True: pass")])
+next(results)
+print("started", flush=True)
+next(results)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+@pytest.mark.parametrize("level", LEVELS)
+def test_servers_end_when_the_grading_process_is_killed(
+    level: str, working_levels: dict[str, str], tmp_path: Path
+) -> None:
+    if working_levels[level]:
+        pytest.skip(working_levels[level])
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    grading = subprocess.Popen(
+        [sys.executable, "-c", ABANDON, level],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert grading.stdout is not None
+    assert grading.stdout.readline() == b"started\n"
+    family = descendants(grading.pid)
+    assert family
+    grading.kill()
+    grading.wait()
+    grading.stdout.close()
+    deadline = time.monotonic() + 20
+    while (alive := [pid for pid in family if is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert alive == []
+
+
+def descendants(top: int) -> list[int]:
+    found, todo = [], [top]
+    while todo:
+        pid = todo.pop()
+        listing = Path(f"/proc/{pid}/task/{pid}/children")
+        children = [int(child) for child in listing.read_text().split()]
+        found += children
+        todo += children
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
