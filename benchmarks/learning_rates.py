@@ -16,12 +16,14 @@ from pathlib import Path
 
 from astraios import tasks
 from astraios.evaluation.score import score
-from astraios.records import RunKind, Step
-from astraios.runs import read_records
-from astraios.studies.plan import plan
+from astraios.files import read_records
+from astraios.records import Step
 from astraios.studies.presets import read_study
 from astraios.studies.run import run_study
+from astraios.studies.study import Study
 from astraios.tasks import Task
+from astraios.training.config import EMBEDDED
+from astraios.training.pretrain import MODEL, pretrain
 
 RATES = {
     "fft": (1e-3, 2e-3, 4e-3, 8e-3),
@@ -37,27 +39,24 @@ TASK = "minipack-validation"
 
 def measure(method: str, rate: float, out: Path) -> tuple[float, float, int]:
     """Validation loss, pass@1 and number of problems of one method at one rate."""
+    base = out / "base"
+    pretrain(EMBEDDED["minipack-0.7m"], base)
     study = read_study(
         "embedded-quick",
-        [f"name=rates-{method}-{rate:g}", f"methods=[{method}]", f"tasks=[{TASK}]"],
+        [
+            f"name=rates-{method}-{rate:g}",
+            f"base_models=[{base / MODEL}]",
+            f"methods=[{method}]",
+            f"tasks=[{TASK}]",
+        ],
     )
     last = {"where": {"method": method}, "set": {"training.optimization.learning_rate": rate}}
-    study = study.model_validate(
-        {**study.model_dump(), "overrides": [*study.model_dump()["overrides"], last]}
-    )
+    values = study.model_dump()
+    study = Study.model_validate({**values, "overrides": [*values["overrides"], last]})
     root = out / study.name
-    base = next(job for job in plan(study) if job.kind is RunKind.PRETRAIN)
-    shared = out / base.id
-    if shared.exists() and not (root / base.id).exists():
-        (root / base.id).parent.mkdir(parents=True, exist_ok=True)
-        (root / base.id).symlink_to(shared.resolve())
     summary = run_study(study, root)
     if not summary.complete:
         raise SystemExit("\n".join(message for _, message in summary.failed))
-    if not shared.exists():
-        shared.parent.mkdir(parents=True, exist_ok=True)
-        (root / base.id).rename(shared)
-        (root / base.id).symlink_to(shared.resolve())
     (train,) = root.glob(f"train/*/{method}/*/metrics.jsonl")
     losses = [s.validation_loss for s in read_records(train, Step) if s.validation_loss]
     (folder,) = root.glob(f"eval/*/{method}/*/*/judged-*")

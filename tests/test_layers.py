@@ -25,6 +25,8 @@ ROW_0 = frozenset(
         "config",
         "records",
         "runs",
+        "files",
+        "provenance",
         "templates",
         "metrics",
         "progress",

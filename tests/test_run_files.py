@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 
 from astraios.config import Config
 from astraios.errors import StorageError
-from astraios.records import RunKind, Sample
-from astraios.runs import (
-    Run,
+from astraios.files import (
     Writer,
     fill_folder,
     make_folder,
@@ -27,6 +25,8 @@ from astraios.runs import (
     write_json,
     write_text,
 )
+from astraios.records import RunKind, Sample
+from astraios.runs import Run
 
 AS_ROOT = os.geteuid() == 0
 not_root = pytest.mark.skipif(AS_ROOT, reason="root may write everywhere")
@@ -225,7 +225,7 @@ def test_kill_while_filling_leaves_the_old_folder(tmp_path):
     program = """
 import sys
 from pathlib import Path
-from astraios.runs import fill_folder
+from astraios.files import fill_folder
 with fill_folder(Path(sys.argv[1])) as scratch:
     (scratch / "new").touch()
     print("filled", flush=True)

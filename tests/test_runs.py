@@ -24,8 +24,9 @@ from astraios.errors import (
     RunError,
     UnfinishedRunError,
 )
+from astraios.files import Writer, read_records
 from astraios.records import Manifest, Record, RunKind, Step
-from astraios.runs import Run, Writer, find_runs, is_done, read_manifest, read_records, read_run
+from astraios.runs import Run, find_runs, is_done, read_manifest, read_run
 
 
 class Plan(Config):

@@ -17,8 +17,9 @@ import pytest
 
 from astraios.analysis.report import ReportPaths, write_report
 from astraios.config import Config, fingerprint
+from astraios.files import write_text
 from astraios.records import Cost, Finish, Outcome, Prompt, RunKind, Sample, Score, Step, Verdict
-from astraios.runs import Run, write_text
+from astraios.runs import Run
 
 METHODS = ("fft", "lora", "ptuning", "ia3", "adapterh", "adapterp", "parallel")
 TRUE_RATES = {

@@ -11,8 +11,9 @@ import pytest
 
 from astraios.analysis.frames import read_frames
 from astraios.errors import DataError, MissingDataError
+from astraios.files import write_text
 from astraios.records import Outcome, RunKind, Verdict
-from astraios.runs import MANIFEST, Run, find_runs, write_text
+from astraios.runs import MANIFEST, Run, find_runs
 
 MakeStudy = Callable[..., Path]
 

@@ -17,7 +17,8 @@ from astraios.analysis.browser import browser
 from astraios.analysis.frames import read_frames
 from astraios.analysis.report import ReportPaths, script_json, terminal_table, write_report
 from astraios.errors import MissingDataError, RunError
-from astraios.runs import MANIFEST, write_text
+from astraios.files import write_text
+from astraios.runs import MANIFEST
 
 MakeStudy = Callable[..., Path]
 HOSTILE = (

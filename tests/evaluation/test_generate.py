@@ -15,10 +15,11 @@ import pytest
 from astraios.errors import ConfigError, DataError, EngineError, ForeignRunError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.generate import generate
+from astraios.files import read_json
 from astraios.generation import Engine
 from astraios.generation.keys import key, prompt_sha, wanted
 from astraios.records import Cost, Finish, Prompt, Sample, Sampling
-from astraios.runs import read_json, read_run
+from astraios.runs import read_run
 from astraios.tasks import Problem, Task
 
 N_PROBLEMS, N_SAMPLES = 4, 3

@@ -13,8 +13,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
 
+from astraios.files import read_records
 from astraios.records import Outcome, Sample, Score, Step, Verdict
-from astraios.runs import Run, find_runs, read_records
+from astraios.runs import Run, find_runs
 from astraios.training.config import Optimization, PretrainingConfig
 from astraios.training.pretrain import pretrain
 

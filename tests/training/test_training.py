@@ -15,8 +15,9 @@ from astraios.data import Row
 from astraios.data.packing import pack
 from astraios.data.tokens import TokenizedRecord, row
 from astraios.errors import DataError, MethodError, MissingDataError, TrainingError
+from astraios.files import read_json, read_records
 from astraios.records import Cost, RunKind, Step
-from astraios.runs import Run, is_done, read_json, read_records
+from astraios.runs import Run, is_done
 from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
 from astraios.training.fit import fit, mean_loss, schedule
 from astraios.training.pretrain import MODEL, make_model, pretrain

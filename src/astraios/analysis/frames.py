@@ -33,8 +33,9 @@ from astraios.analysis.arms import Evaluation
 from astraios.analysis.columns import Coded, read_columns, rows_of
 from astraios.analysis.studyfile import StudyFile, read_study_file
 from astraios.errors import DataError, MissingDataError
+from astraios.files import read_json
 from astraios.records import Cost, Outcome, RunKind, Score, Step, Verdict
-from astraios.runs import Run, find_runs, read_json
+from astraios.runs import Run, find_runs
 
 KEYS = ("model", "method", "seed", "task")
 VERDICT_TEXT = ("problem_id", "group", "slice", "outcome")

@@ -35,7 +35,7 @@ from astraios.analysis.provenance import provenance
 from astraios.analysis.tables import Table
 from astraios.analysis.views import View
 from astraios.errors import RunError
-from astraios.runs import fill_folder
+from astraios.files import fill_folder
 
 HERO = "quality"
 """The view whose figure stands on the first screen."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from astraios import runs
+from astraios import files, runs
 from astraios.errors import DataError, did_you_mean
 from astraios.records import Manifest, ProblemCard, Prompt, RunKind, Sample, Verdict
 
@@ -41,10 +41,10 @@ def problem(folder: Path, problem_id: str) -> dict[str, Any]:
         asked = folder.parent
     else:
         judged = sorted(path.parent for path in folder.glob(f"judged-*/{runs.MANIFEST}"))
-    prompts = list(runs.read_records(asked / "prompts.jsonl", Prompt))
-    samples = list(runs.read_records(asked / "samples.jsonl", Sample))
-    verdicts = [v for j in judged for v in runs.read_records(j / "verdicts.jsonl", Verdict)]
-    cards = [c for j in judged for c in runs.read_records(j / "problems.jsonl", ProblemCard)]
+    prompts = list(files.read_records(asked / "prompts.jsonl", Prompt))
+    samples = list(files.read_records(asked / "samples.jsonl", Sample))
+    verdicts = [v for j in judged for v in files.read_records(j / "verdicts.jsonl", Verdict)]
+    cards = [c for j in judged for c in files.read_records(j / "problems.jsonl", ProblemCard)]
     known = {p.problem_id for p in prompts} | {s.problem_id for s in samples}
     known |= {v.problem_id for v in verdicts}
     if problem_id not in known:

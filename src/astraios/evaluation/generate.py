@@ -18,12 +18,13 @@ from typing import Any
 
 from astraios.errors import ConfigError, DataError, EngineError, ForeignRunError
 from astraios.evaluation.config import EvaluationConfig
+from astraios.files import read_json
 from astraios.generation import Engine, Finished, Key
 from astraios.generation.keys import key, wanted
 from astraios.measure import Meter
 from astraios.progress import Progress, silent
 from astraios.records import Cost, Prompt, RunKind, Sample, Sampling
-from astraios.runs import Run, read_json, read_run
+from astraios.runs import Run, read_run
 from astraios.tasks import Problem, Task
 
 log = logging.getLogger(__name__)

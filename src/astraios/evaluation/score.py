@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from astraios.errors import ForeignRunError
+from astraios.files import write_json
 from astraios.records import Score, Verdict
-from astraios.runs import Run, read_run, write_json
+from astraios.runs import Run, read_run
 from astraios.tasks import Task
 
 SCORES = "scores"

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from astraios.errors import MethodError, MissingDataError, StorageError
+from astraios.files import storage
 from astraios.methods._folder import read_tensors
-from astraios.runs import storage
 
 __all__ = ["load_model", "save_model"]
 

@@ -26,8 +26,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from astraios.errors import MethodError, MissingDataError, StorageError
+from astraios.files import storage, write_json
 from astraios.methods._base_record import BaseRecord
-from astraios.runs import storage, write_json
 
 __all__ = [
     "ENCODER",

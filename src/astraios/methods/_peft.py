@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, final
 
 from astraios.errors import MethodError
+from astraios.files import fill_folder
 from astraios.methods import Method, Shape
 from astraios.methods._architectures import Architecture, architecture
 from astraios.methods._options import resolve
-from astraios.runs import fill_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from astraios.errors import MethodError
+from astraios.files import fill_folder
 from astraios.methods import Method, Shape
 from astraios.methods._options import resolve
-from astraios.runs import fill_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from astraios import registry, runs
+from astraios import files, registry, runs
 from astraios.records import PlannedJob, RunKind
 from astraios.sandbox import open_sandbox
 from astraios.studies import launchers
@@ -119,7 +119,7 @@ def _write_study(study: Study, jobs: list[Job], run: runs.Run) -> None:
     path = run.folder / "study.yaml"
     if not path.exists():
         values = study.model_dump(mode="json")
-        runs.write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        files.write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     if not (run.folder / "plan.jsonl").exists():
         run.rewrite(
             "plan",

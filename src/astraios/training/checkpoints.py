@@ -17,7 +17,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from astraios import runs
+from astraios import files
 from astraios.errors import TrainingError
 from astraios.records import Record
 
@@ -41,7 +41,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 def save_weights(model: nn.Module, folder: Path) -> None:
     """Write the trainable tensors of `model` to `folder`."""
     tensors = {name: p.detach().contiguous() for name, p in trainable(model).items()}
-    with runs.storage(folder):
+    with files.storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / WEIGHTS)
 
@@ -66,7 +66,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 def complete(folder: Path, spent: Spent) -> None:
     """Mark a checkpoint as whole."""
-    runs.write_json(folder / COMPLETE, spent)
+    files.write_json(folder / COMPLETE, spent)
 
 
 def latest(folder: Path) -> tuple[Path, Spent] | None:
@@ -79,4 +79,4 @@ def latest(folder: Path) -> tuple[Path, Spent] | None:
     if not found:
         return None
     path = max(found)[1]
-    return path, runs.read_json(path / COMPLETE, Spent)
+    return path, files.read_json(path / COMPLETE, Spent)

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, PreTrainedTokenizerFast
 
-from astraios import runs
+from astraios import files, runs
 from astraios.data import Row
 from astraios.data.batches import bucketed
 from astraios.data.tokens import TokenizedRecord, row
@@ -124,7 +124,7 @@ def pretrain(config: PretrainingConfig, folder: Path, *, progress: Progress = si
             pad_id=tokenizer.pad_token_id,
             progress=progress,
         )
-        with runs.fill_folder(folder / MODEL) as scratch:
+        with files.fill_folder(folder / MODEL) as scratch:
             model.save_pretrained(scratch)
             tokenizer.save_pretrained(scratch)
         size = sum(file.stat().st_size for file in (folder / MODEL).glob("*.safetensors"))
