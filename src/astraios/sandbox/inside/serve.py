@@ -272,7 +272,7 @@ def _verdict(ending: Ending, limits: Limits) -> Answer:
             return {**answer, **said}
     if os.WIFSIGNALED(ending.status):
         number = os.WTERMSIG(ending.status)
-        if number in (signal.SIGKILL, signal.SIGXCPU) and ending.cpu_s >= limits.cpu_s:
+        if number == signal.SIGXCPU or ending.cpu_s >= limits.cpu_s:
             message = f"used its {limits.cpu_s:g} s of CPU time"
             return {**answer, "outcome": "timed_out", "message": message}
         answer["signal"] = number
