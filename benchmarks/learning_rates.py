@@ -18,6 +18,7 @@ from astraios import tasks
 from astraios.evaluation.score import score
 from astraios.files import read_records
 from astraios.records import Step
+from astraios.runs import is_done
 from astraios.studies.presets import read_study
 from astraios.studies.run import run_study
 from astraios.studies.study import Study
@@ -31,7 +32,7 @@ RATES = {
     "ptuning": (1e-3, 3e-3, 1e-2, 2e-2),
     "ia3": (3e-2, 1e-1, 3e-1),
     "adapterh": (5e-3, 1e-2, 2e-2),
-    "adapterp": (1e-2, 2e-2, 4e-2),
+    "adapterp": (1e-2, 2e-2, 4e-2, 8e-2),
     "parallel": (5e-3, 1e-2, 2e-2),
 }
 TASK = "minipack-validation"
@@ -40,7 +41,8 @@ TASK = "minipack-validation"
 def measure(method: str, rate: float, out: Path) -> tuple[float, float, int]:
     """Validation loss, pass@1 and number of problems of one method at one rate."""
     base = out / "base"
-    pretrain(EMBEDDED["minipack-0.7m"], base)
+    if not is_done(base):
+        pretrain(EMBEDDED["minipack-0.7m"], base)
     study = read_study(
         "embedded-quick",
         [
