@@ -35,7 +35,7 @@ def check(answer):
 check(answer)
 """
 HONEST = "def answer(n):\n    return n + 1"
-LIMITS = Limits(cpu_s=0.3, wall_s=1.5, memory_mib=512, output_kib=1024, disk_mib=8, n_tasks=8)
+LIMITS = Limits(cpu_s=0.2, wall_s=1.5, memory_mib=512, output_kib=1024, disk_mib=8, n_tasks=8)
 KEY = 0x41535452
 SECRET = "correct-horse-battery"
 
