@@ -7,6 +7,7 @@ that has nothing left takes from the one that has most.
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import time
@@ -24,6 +25,8 @@ from astraios.sandbox.limits import Limits
 from astraios.sandbox.server import Server, ServerDied
 
 __all__ = ["Job", "Sandbox", "open_sandbox", "probe"]
+
+log = logging.getLogger(__name__)
 
 _AHEAD = 2
 """Programs a server has in its socket: one runs, one waits."""
@@ -353,6 +356,8 @@ def open_sandbox(level: str = "auto", jobs: int | None = None) -> Sandbox:
     for candidate in LEVELS if level == levels.AUTO else (level,):
         server, reason = _try(candidate)
         if server is not None:
+            for stronger, why in reasons.items():
+                log.warning("sandbox level %r does not work here: %s", stronger, why)
             return Sandbox(candidate, n_jobs, server)
         reasons[candidate] = reason
     if level != levels.AUTO:
