@@ -352,7 +352,7 @@ def open_sandbox(level: str = "auto", jobs: int | None = None) -> Sandbox:
     n_jobs = _cores() if jobs is None else jobs
     if n_jobs < 1:
         raise SandboxError(f"a sandbox runs at least one program at a time, not {n_jobs}")
-    reasons = {}
+    reasons: dict[str, str] = {}
     for candidate in LEVELS if level == levels.AUTO else (level,):
         server, reason = _try(candidate)
         if server is not None:
