@@ -124,7 +124,7 @@ def records(root: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_study_continues_and_ends_the_same(
     sign: signal.Signals, undisturbed: Path, place: Path
 ) -> None:
@@ -142,11 +142,11 @@ def test_an_interrupted_study_continues_and_ends_the_same(
     while not list(root.glob("train/*/*/*/metrics.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.02)
     if sign is signal.SIGINT:
-        os.killpg(process.pid, sign)
+        os.killpg(process.pid, sign)  # as a terminal does it
     else:
-        process.kill()
+        process.send_signal(sign)
     _, told = process.communicate(timeout=60)
-    if sign is signal.SIGINT:
+    if sign is not signal.SIGKILL:
         assert process.returncode == 130
         assert "run the same command again to continue" in told
     while _busy(root) and time.monotonic() < deadline:

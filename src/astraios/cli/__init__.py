@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,12 +70,19 @@ def main() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends with one line: nothing is lost, the same command goes on."""
+    """Ctrl-C and SIGTERM end with one line: nothing is lost, the same command goes on."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; run the same command again to continue\n")
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_json(value: Any) -> None:
@@ -299,7 +307,7 @@ def grade(
     as_json: AsJson = False,
 ) -> None:
     """Run a file of generations against its task and score it."""
-    from astraios.cli.display import bar, table
+    from astraios.cli.display import bar, say, table
     from astraios.cli.display import out as tell
     from astraios.cli.grading import outcome_row, score_row
     from astraios.config import data_dir as find_data
@@ -317,6 +325,8 @@ def grade(
             limit_samples=limit_samples,
             progress=progress,
         )
+    if result.was_done:
+        say(f"graded already, nothing to do: {result.run}")
     if as_json:
         _print_json(result.as_json())
     else:

@@ -1,7 +1,7 @@
 """How the learning rates of the embedded study were chosen: on validation chains only.
 
-    python benchmarks/learning_rates.py --out runs/rates              all methods, all rates
-    python benchmarks/learning_rates.py --out runs/rates lora ia3     two of them
+    python experiments/learning_rates.py --out runs/rates              all methods, all rates
+    python experiments/learning_rates.py --out runs/rates lora ia3     two of them
 
 Tunes the quick preset's base model by each method at each rate and asks every tuned model the
 problems of `minipack-validation`. Of the rates whose pass@1 lies within one standard error of the
