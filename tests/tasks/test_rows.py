@@ -71,7 +71,9 @@ def test_bad_rows_are_refused_with_their_place(tmp_path, content, complaint):
         read(tmp_path)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(lines(ROWS).encode(), mtime=0)[:-10], b"no gzip"])
+@pytest.mark.parametrize(
+    "content", [gzip.compress(lines(ROWS).encode(), mtime=0)[:-10], b"no gzip"]
+)
 def test_broken_gzip_is_refused(tmp_path, content):
     write(tmp_path, content, "python.jsonl.gz")
     with pytest.raises(DataError, match="broken gzip"):
