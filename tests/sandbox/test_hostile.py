@@ -7,6 +7,7 @@ the same server.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -35,7 +36,7 @@ def check(answer):
 check(answer)
 """
 HONEST = "def answer(n):\n    return n + 1"
-LIMITS = Limits(cpu_s=0.2, wall_s=1.5, memory_mib=512, output_kib=1024, disk_mib=8, n_tasks=8)
+LIMITS = Limits(cpu_s=0.2, wall_s=3.0, memory_mib=512, output_kib=1024, disk_mib=8, n_tasks=8)
 KEY = 0x41535452
 SECRET = "correct-horse-battery"
 
@@ -110,28 +111,46 @@ def hostile_files(folder: str) -> list[str]:
 
 
 def listeners() -> list[str]:
-    """Local addresses that are listened on by this machine."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return sorted(line.split()[1] for line in lines if line.split()[3] == "0A")
+    """Local addresses that our processes listen on, and those that lost their parent.
+
+    Other processes of the machine come and go, another test worker's bait among them.
+    """
+    parents = parents_of_processes()
+    ours = {os.getpid(), *descendants(parents)}
+    sockets = set()
+    for pid in ours | {pid for pid, above in parents.items() if above == 1}:
+        with contextlib.suppress(OSError):
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    sockets.add(str(entry.readlink()))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sorted(row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets)
 
 
-def n_descendants() -> int:
-    """Processes that come from this one, whatever they did to hide it."""
+def parents_of_processes() -> dict[int, int]:
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
+            with contextlib.suppress(OSError):
                 stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    found, todo = 0, [os.getpid()]
+                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    return parents
+
+
+def descendants(parents: dict[int, int]) -> set[int]:
+    """Processes that come from this one."""
+    found: set[int] = set()
+    todo = [os.getpid()]
     while todo:
         parent = todo.pop()
-        children = [pid for pid, above in parents.items() if above == parent]
-        found += len(children)
+        children = {pid for pid, above in parents.items() if above == parent} - found
+        found |= children
         todo += children
     return found
+
+
+def n_descendants() -> int:
+    return len(descendants(parents_of_processes()))
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,8 @@ def test_an_interrupted_study_continues_and_ends_the_same(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # what started the tests may ignore it, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     root = place / out / "tiny"
     deadline = time.monotonic() + 120
