@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from astraios.config import parse_yaml
-from astraios.errors import ConfigError, UnknownNameError
+from astraios.errors import ConfigError, MissingToolError, UnknownNameError
 from astraios.records import RunKind
 from astraios.studies.plan import plan
 from astraios.studies.presets import names, read_study
+from astraios.studies.run import run_study
 from astraios.studies.study import Study, arms, check, training_config
 
 YAML = """
@@ -138,3 +139,12 @@ def test_plans_are_equal_in_every_process() -> None:
         return [job.id for job in plan(study(**k))]
 
     assert ids() == ids()
+
+
+def test_a_study_without_its_libraries_is_refused_before_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astraios.studies.run.find_spec", lambda name: None)
+    with pytest.raises(MissingToolError, match=r"pip install 'astraios\[train\]'"):
+        run_study(study(), tmp_path / "small")
+    assert not list(tmp_path.rglob("base"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
 from astraios import files, registry, runs
+from astraios.errors import MissingToolError
 from astraios.records import PlannedJob, RunKind
 from astraios.sandbox import open_sandbox
 from astraios.studies import launchers
@@ -71,6 +73,7 @@ def run_study(
     Raises:
         ForeignRunError: if `root` holds another study.
         LockedRunError: if another process runs a study there.
+        MissingToolError: if a library or a toolchain is missing; nothing was run.
         UsageError: if the study cannot be run as it is written.
     """
     check(study)
@@ -81,6 +84,7 @@ def run_study(
         summary = Summary(root, len(jobs), len(jobs) - len(todo))
         begin(jobs, todo)
         if todo:
+            _check_libraries(todo)
 
             def note(event: Event) -> None:
                 if event.phase is Phase.FAILED:
@@ -100,6 +104,19 @@ def run_study(
         if summary.complete and not run.done:
             run.seal({"n_jobs": len(jobs)})
     return summary
+
+
+LIBRARIES = ("torch", "transformers", "peft", "accelerate")
+"""What every kind of job but judging needs."""
+
+
+def _check_libraries(todo: list[Job]) -> None:
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing and any(job.kind is not RunKind.JUDGE for job in todo):
+        raise MissingToolError(
+            f"tuning and generating need {', '.join(missing)}; install them with "
+            "pip install 'astraios[train]'. Nothing was run."
+        )
 
 
 def _sandbox_level(asked: str, todo: list[Job]) -> str:
