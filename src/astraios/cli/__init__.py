@@ -197,18 +197,6 @@ def _write_report(root: Path, out: Path | None, as_json: bool) -> Path:
 
 
 @study_app.command("plan")
-def study_plan(
-    study: Annotated[
-        str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")
-    ],
-    overrides: Overrides = None,
-    out: Out = Path("runs"),
-    as_json: AsJson = False,
-) -> None:
-    """Show the jobs of a study and which of them are done."""
-    _show_plan(study, overrides or [], out, as_json)
-
-
 @study_app.command("status")
 def study_status(
     study: Annotated[
@@ -218,11 +206,7 @@ def study_status(
     out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Show how far a study is."""
-    _show_plan(study, overrides or [], out, as_json)
-
-
-def _show_plan(name: str, overrides: list[str], out: Path, as_json: bool) -> None:
+    """Show the jobs of a study and which of them are done."""
     from astraios.cli.display import out as tell
     from astraios.cli.display import table
     from astraios.studies.plan import plan
@@ -230,15 +214,15 @@ def _show_plan(name: str, overrides: list[str], out: Path, as_json: bool) -> Non
     from astraios.studies.study import check
     from astraios.studies.work import is_finished
 
-    study = read_study(name, overrides)
-    check(study)
-    root = out / study.name
+    read = read_study(study, overrides or [])
+    check(read)
+    root = out / read.name
     rows = [
         {"job": j.id, "kind": str(j.kind), "state": "done" if is_finished(j, root) else "to do"}
-        for j in plan(study)
+        for j in plan(read)
     ]
     if as_json:
-        _print_json({"study": study.name, "root": root, "jobs": rows})
+        _print_json({"study": read.name, "root": root, "jobs": rows})
         return
     tell(table(rows))
     n_done = sum(row["state"] == "done" for row in rows)
