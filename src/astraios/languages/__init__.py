@@ -6,10 +6,30 @@ One file a language, named by its dataset key (`python`, `js`, `cpp`), exporting
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
-from astraios.sandbox import Limits
+from astraios.records import Execution
+from astraios.sandbox import Harness, Limits, Recipe
 
-__all__ = ["Language"]
+__all__ = ["Language", "Surroundings"]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a problem says about the code around an answer; empty where it says nothing."""
+
+    declaration: str = ""
+    """Signature with the imports in front of it."""
+    imports: str = ""
+    """The import block of the problem (Go)."""
+    test_setup: str = ""
+    """What must stand in front of a program for its tests to compile (Go)."""
+    tests: str = ""
+    as_published: bool = False
+    """Assemble as the original harness does, its faults included."""
+
+
+_NOTHING = Surroundings()
 
 
 class Language(ABC):
@@ -33,7 +53,7 @@ class Language(ABC):
         """Whether nothing that follows can change `truncate(completion)`: generation may stop."""
 
     @abstractmethod
-    def candidate(self, code: str) -> str:
+    def candidate(self, code: str, around: Surroundings = _NOTHING) -> str:
         """`code` with the language's imports or headers, as the harness runs it."""
 
     def preload(self, program: str) -> tuple[str, ...]:
@@ -47,3 +67,18 @@ class Language(ABC):
         Raises:
             MissingToolError: what is missing and which package brings it.
         """
+
+    def recipe(self) -> Recipe | None:
+        """The commands that build and run a program; None if sandbox servers do that themselves."""
+        return None
+
+    def harness(self, tests: str) -> Harness:
+        """What stands around a candidate; only for languages with a recipe."""
+        raise NotImplementedError(f"{self.title} has no recipe, so no harness")
+
+    def explain(self, execution: Execution) -> Execution:
+        """`execution` with outcome and message made out from exit status and printed text.
+
+        Asked about what did not pass and was not stopped; by default nothing is made out.
+        """
+        return execution

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from astraios.errors import MissingToolError
-from astraios.languages import Language
+from astraios.languages import Language, Surroundings
 from astraios.sandbox import Limits
 
 __all__ = ["Python", "language"]
@@ -37,6 +37,9 @@ _PRELOAD = (
 )  # fmt: skip
 
 
+_NOTHING = Surroundings()
+
+
 class Python(Language):
     """Functions that end where the next unindented line begins."""
 
@@ -62,7 +65,7 @@ class Python(Language):
             return True
         return any(map(_is_unindented, completion.split("\n")))
 
-    def candidate(self, code: str) -> str:
+    def candidate(self, code: str, around: Surroundings = _NOTHING) -> str:
         return f"{_IMPORTS}\n{code}".strip()
 
     def preload(self, program: str) -> tuple[str, ...]:

@@ -12,5 +12,16 @@ from __future__ import annotations
 from astraios.sandbox.levels import LEVELS, LevelReport
 from astraios.sandbox.limits import Limits
 from astraios.sandbox.pool import Job, Sandbox, open_sandbox, probe
+from astraios.sandbox.recipe import Harness, Recipe
 
-__all__ = ["LEVELS", "Job", "LevelReport", "Limits", "Sandbox", "open_sandbox", "probe"]
+__all__ = [
+    "LEVELS",
+    "Harness",
+    "Job",
+    "LevelReport",
+    "Limits",
+    "Recipe",
+    "Sandbox",
+    "open_sandbox",
+    "probe",
+]
