@@ -56,6 +56,10 @@ class Language(ABC):
     def candidate(self, code: str, around: Surroundings = _NOTHING) -> str:
         """`code` with the language's imports or headers, as the harness runs it."""
 
+    def published(self) -> Language:
+        """This language with the stop words of the original, where ours differ from them."""
+        return self
+
     def preload(self, program: str) -> tuple[str, ...]:
         """Modules worth importing once for many programs like this one; none by default."""
         return ()

@@ -22,7 +22,7 @@ from typing import Self
 
 from astraios import languages, registry
 from astraios.errors import ConfigError, UnknownNameError
-from astraios.languages import Language
+from astraios.languages import Language, Surroundings
 from astraios.records import (
     Execution,
     Findings,
@@ -58,6 +58,10 @@ COLUMNS = (
     "docstring",
     "instruction",
 )
+MORE_COLUMNS = MappingProxyType({"go": ("import", "test_setup")})
+"""Columns that only some languages have."""
+FIELDS = MappingProxyType({"task_id": "id", "import": "imports"})
+"""Fields of a problem that are not called like their column."""
 
 BEFORE_DECLARATION = MappingProxyType({"rust": "fn main(){}\n"})
 """What stands in front of a bare declaration; with documentation, Rust prompts bring it along."""
@@ -92,6 +96,10 @@ class PackProblem(Problem):
     entry_point: str
     docstring: str
     instruction: str
+    imports: str = ""
+    """Import block of the prompt (Go)."""
+    test_setup: str = ""
+    """Package clause and imports of the tests (Go)."""
 
 
 def names(*kinds: str) -> tuple[str, ...]:
@@ -121,12 +129,20 @@ class PackTask(Task[PackProblem]):
             raise UnknownNameError(f"edition of {self.name}", name, EDITIONS)
         twin = copy.copy(self)
         twin.version = f"{name}-{REVISION}"
+        if name == ORIGINAL:
+            twin.language = self.language.published()
         return twin
 
     def problems(self, data_dir: Path | None) -> Sequence[PackProblem]:
-        read = as_in_2023 if self.version.startswith(ORIGINAL) else as_today
-        rows = read_rows(BENCHMARK, self.languages[0], COLUMNS, data_dir)
+        read = as_in_2023 if self.is_original else as_today
+        columns = (*COLUMNS, *MORE_COLUMNS.get(self.languages[0], ()))
+        rows = read_rows(BENCHMARK, self.languages[0], columns, data_dir)
         return [read(_problem(row)) for row in rows]
+
+    @property
+    def is_original(self) -> bool:
+        """Whether this is the edition of 2023."""
+        return self.version.startswith(ORIGINAL)
 
     # --- what the kinds of task differ in ---
 
@@ -215,10 +231,16 @@ class PackTask(Task[PackProblem]):
         return pass_rates(self.name, verdicts)
 
     def _program(self, problem: PackProblem, text: str) -> Program:
+        tests = "\n" + problem.test
+        around = Surroundings(
+            declaration=problem.declaration,
+            imports=problem.imports,
+            test_setup=problem.test_setup,
+            tests=tests,
+            as_published=self.is_original,
+        )
         return Program(
-            language=self.languages[0],
-            code=self.language.candidate(text),
-            tests="\n" + problem.test,
+            language=self.languages[0], code=self.language.candidate(text, around), tests=tests
         )
 
 
@@ -229,8 +251,8 @@ def _detail(evidence: Execution) -> str:
 
 
 def _problem(row: dict[str, str]) -> PackProblem:
-    columns = {name: text for name, text in row.items() if name != "task_id"}
-    return PackProblem(id=row["task_id"], group=row["task_id"], **columns)
+    columns = {FIELDS.get(name, name): text for name, text in row.items()}
+    return PackProblem(group=row["task_id"], **columns)
 
 
 # --- editions ---------------------------------------------------------------------------------
