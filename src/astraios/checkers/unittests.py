@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from astraios import __version__, languages, registry
 from astraios.checkers import Checker
 from astraios.languages import Language
-from astraios.records import Execution, Program
-from astraios.sandbox import Job, Limits, Sandbox
+from astraios.records import Execution, Outcome, Program
+from astraios.sandbox import Job, Limits, Recipe, Sandbox
 
 __all__ = ["UnitTests", "checker"]
 
@@ -42,25 +42,50 @@ class UnitTests(Checker):
             UnknownNameError: for a language that has no file.
             SandboxError: if servers cannot be started any more.
         """
-        return sandbox.run(_jobs(programs, limits, control))
+        explained: dict[int, Language] = {}
+        for position, execution in sandbox.run(_jobs(programs, limits, control, explained)):
+            language = explained.pop(position, None)
+            if language is not None and execution.outcome in _UNEXPLAINED:
+                execution = language.explain(execution)
+            yield position, execution
 
     def version(self) -> str:
         return f"unittests {__version__}"
 
 
+_UNEXPLAINED = (Outcome.CRASHED, Outcome.FAILED, Outcome.COMPILE_ERROR)
+"""What a runtime's messages and exit status may say more about."""
+
+
 def _jobs(
-    programs: Iterable[Program], limits: Limits | None, control: bool
+    programs: Iterable[Program],
+    limits: Limits | None,
+    control: bool,
+    explained: dict[int, Language],
 ) -> Iterator[tuple[int, Job, str]]:
-    known: dict[str, Language] = {}
+    known: dict[str, tuple[Language, Recipe | None]] = {}
     last: Job | None = None
     for position, program in enumerate(programs):
         if program.language not in known:
-            known[program.language] = registry.load(languages, "language", program.language)
-        language = known[program.language]
-        preload = language.preload(f"{program.code}\n{program.tests}")
-        job = Job(program.tests, limits or language.limits, preload, control)
-        last = last if job == last else job  # one object a batch: comparing costs nothing then
+            found: Language = registry.load(languages, "language", program.language)
+            known[program.language] = (found, found.recipe())
+        language, recipe = known[program.language]
+        if last is None or recipe is not last.recipe or program.tests != last.tests or not recipe:
+            job = _job(program, language, recipe, limits or language.limits, control)
+            last = last if job == last else job  # one object a batch: comparing costs nothing then
+        if recipe is not None:
+            explained[position] = language
         yield position, last or job, program.code
+
+
+def _job(
+    program: Program, language: Language, recipe: Recipe | None, limits: Limits, control: bool
+) -> Job:
+    if recipe is not None:
+        harness = language.harness(program.tests)
+        return Job(program.tests, limits, (), control, recipe, harness)
+    preload = language.preload(f"{program.code}\n{program.tests}")
+    return Job(program.tests, limits, preload, control)
 
 
 checker = UnitTests()

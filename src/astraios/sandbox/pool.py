@@ -22,6 +22,7 @@ from astraios.records import Execution, Outcome
 from astraios.sandbox import levels
 from astraios.sandbox.levels import LEVELS, LevelReport
 from astraios.sandbox.limits import Limits
+from astraios.sandbox.recipe import Harness, Recipe
 from astraios.sandbox.server import Server, ServerDied
 
 __all__ = ["Job", "Sandbox", "open_sandbox", "probe"]
@@ -48,6 +49,15 @@ class Job:
     """Modules that the server imports once, before any program."""
     control: bool = True
     """Whether a pass is checked by tests that nothing honest can pass."""
+    recipe: Recipe | None = None
+    """How to build and run the programs; None if the server's interpreter runs them."""
+    harness: Harness | None = None
+    """What stands around the candidates, for programs with a recipe; `tests` has no say then."""
+
+    @property
+    def kind(self) -> tuple[str, tuple[str, ...]]:
+        """Jobs of one kind can share a server."""
+        return (self.recipe.name if self.recipe else "", self.preload)
 
 
 @dataclass
@@ -59,11 +69,11 @@ class _Item:
 
 
 class _Slot:
-    """A place for one busy server; idle servers with other preloads are kept beside it."""
+    """A place for one busy server; idle servers of other kinds are kept beside it."""
 
     def __init__(self) -> None:
         self.queue: deque[_Item] = deque()
-        self.servers: dict[tuple[str, ...], Server] = {}
+        self.servers: dict[object, Server] = {}
         self.active: Server | None = None
 
 
@@ -101,16 +111,19 @@ class Sandbox:
         finally:
             self._is_busy = False
 
-    def _start(self, preload: tuple[str, ...]) -> Server:
-        server, self._spare = self._spare, None
+    def _start(self, job: Job) -> Server:
+        server = None
+        if job.recipe is None:
+            server, self._spare = self._spare, None
         if server is None:
-            server = Server(self.level, self._packages)
+            server = Server(self.level, self._packages, job.recipe)
             reason = server.wait_until_ready()
             if reason:
                 server.close()
                 raise levels.refusal(self.level, reason)
-        server.preload = preload
-        server.send({"preload": list(preload)})
+        server.kind = job.kind
+        if job.recipe is None:
+            server.send({"preload": list(job.preload)})
         return server
 
     def close(self) -> None:
@@ -135,6 +148,10 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _ServerEndsError(Exception):
+    """The server asks to be replaced."""
 
 
 class _Run:
@@ -182,10 +199,10 @@ class _Run:
             item = slot.queue[0]
             server = slot.active
             if server is not None and server.running:
-                if len(server.running) >= _AHEAD or server.preload != item.job.preload:
+                if len(server.running) >= _AHEAD or server.kind != item.job.kind:
                     return
             else:
-                server = self._activate(slot, item.job.preload)
+                server = self._activate(slot, item.job)
             slot.queue.popleft()
             try:
                 self._send(server, item)
@@ -225,21 +242,24 @@ class _Run:
             self._ready.append((key, _too_large(len(code))))
         return None
 
-    def _activate(self, slot: _Slot, preload: tuple[str, ...]) -> Server:
+    def _activate(self, slot: _Slot, job: Job) -> Server:
         if slot.active is not None:
             self._selector.unregister(slot.active.socket)
             slot.active = None
-        server = slot.servers.get(preload)
+        server = slot.servers.get(job.kind)
         if server is None:
-            server = slot.servers[preload] = self._start(preload)
+            server = slot.servers[job.kind] = self._start(job)
         slot.active = server
         self._selector.register(server.socket, selectors.EVENT_READ, slot)
         return server
 
     def _send(self, server: Server, item: _Item) -> None:
         if server.job is not item.job and server.job != item.job:
-            limits = asdict(item.job.limits)
-            server.send({"tests": item.job.tests, "limits": limits, "control": item.job.control})
+            common = {"limits": asdict(item.job.limits), "control": item.job.control}
+            if item.job.harness is None:
+                server.send({"tests": item.job.tests, **common})
+            else:
+                server.send({"harness": asdict(item.job.harness), **common})
         server.job = item.job
         server.send({"run": item.key, "code": item.code})
         if not server.running:
@@ -265,6 +285,8 @@ class _Run:
                 server.flush()
                 for answer in server.answers():
                     self._accept(server, answer)
+            except _ServerEndsError:
+                self._bury(slot, "")
             except ServerDied as death:
                 self._bury(slot, str(death))
         now = time.monotonic()
@@ -279,19 +301,24 @@ class _Run:
             raise ServerDied("an answer to a question that was not asked")
         item = server.running.popleft()
         self._ready.append((item.key, _execution(answer)))
+        if answer.get("last"):
+            raise _ServerEndsError
         if server.running:
             server.deadline = _deadline(server.running[0])
 
     def _bury(self, slot: _Slot, why: str) -> None:
-        """Replace a dead server; its program is tried once more, then it is a fault."""
+        """Replace a dead server; its program is tried once more, then it is a fault.
+
+        Without a reason the server has ended in good order, and no program is the suspect.
+        """
         server = slot.active
-        assert server is not None and server.preload is not None
+        assert server is not None and server.kind is not None
         self._selector.unregister(server.socket)
         slot.active = None
-        del slot.servers[server.preload]
+        del slot.servers[server.kind]
         server.close()
         waiting = list(server.running)
-        if waiting:
+        if waiting and why:
             waiting[0].n_deaths += 1
             if waiting[0].n_deaths > 1:
                 text = f"the sandbox server died twice while it ran this program: {why}"
@@ -306,14 +333,17 @@ class _Run:
             server = slot.active
             slot.queue.clear()
             slot.active = None
-            if server is not None and server.running and server.preload is not None:
-                del slot.servers[server.preload]
+            if server is not None and server.running and server.kind is not None:
+                del slot.servers[server.kind]
                 server.close()
 
 
 def _deadline(item: _Item) -> float:
     n_runs = 2 if item.job.control else 1
-    return time.monotonic() + n_runs * (item.job.limits.wall_s + _GRACE_S)
+    wall_s = item.job.limits.wall_s
+    if item.job.recipe is not None:
+        wall_s += 2 * (len(item.job.recipe.build) or 1) * item.job.recipe.build_limits.wall_s
+    return time.monotonic() + n_runs * (wall_s + _GRACE_S)
 
 
 def _too_large(n_characters: int) -> Execution:

@@ -11,12 +11,14 @@ import sys
 import tempfile
 import time
 from collections import deque
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from astraios.errors import SandboxError
 from astraios.sandbox.inside import frames
 from astraios.sandbox.inside.workfolder import PACKAGES, WORK, empty
+from astraios.sandbox.recipe import Recipe
 
 __all__ = ["Server", "ServerDied"]
 
@@ -33,11 +35,14 @@ class ServerDied(Exception):  # noqa: N818
 class Server:
     """A server process and the bytes on their way to and from it."""
 
-    def __init__(self, level: str, packages: dict[str, list[str]]) -> None:
+    def __init__(
+        self, level: str, packages: dict[str, list[str]], recipe: Recipe | None = None
+    ) -> None:
         """Start a process; `wait_until_ready` or an answer tells how that went."""
         self.level = level
         self.detail: dict[str, str] = {}
-        self.preload: tuple[str, ...] | None = None
+        self.kind: object = None
+        """What it was prepared for, see `Job.kind`."""
         self.job: object = None
         """The batch whose tests it holds."""
         self.running: deque[Any] = deque()
@@ -53,7 +58,10 @@ class Server:
             self._remove_folder()
             raise
         self.socket.setblocking(False)
-        self.send({"level": level, "packages": packages, "folder": self._folder})
+        self.send({
+            "level": level, "packages": packages, "folder": self._folder,
+            "recipe": asdict(recipe) if recipe else None,
+        })  # fmt: skip
 
     @staticmethod
     def _start(descriptor: int) -> subprocess.Popen[bytes]:

@@ -14,6 +14,9 @@ files use the standard library and each other only. In order of use:
     confine.py    ids, capabilities, resource limits and descriptors of a program's process
     workfolder.py the one folder a program may write to
     serve.py      the loop: one program, one process, at a time
+    processes.py  ending processes, and what is left of them
+    native.py     programs that commands build and run
+    resident.py   a compiler that stays
     program.py    candidate and tests as one program; the driver that runs it
     original.py   what the original harness takes away from a Python program
     control.py    tests that no honest program can pass

@@ -1,7 +1,8 @@
 """Entry point of a server process: enter a level of isolation, then serve.
 
 The first message says how:
-    {"level": name, "packages": {name: [folder, ...]}, "folder": work folder or null}
+    {"level": name, "packages": {name: [folder, ...]}, "folder": work folder or null,
+     "recipe": fields of a recipe or null}
 and the answer is {"ready": true, "detail": {...}} or {"ready": false, "reason": text}.
 """
 
@@ -12,11 +13,13 @@ import os
 import socket
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import frames, paths, program
+from . import frames, native, paths, program
 from .confine import CHANNEL, Child, Confinement, n_tasks_of_user
+from .resident import Resident
 from .serve import Server, preload
 from .workfolder import PACKAGES, WORK, MemoryFolder, PlainFolder
 
@@ -72,13 +75,15 @@ def _where(error: Exception) -> str:
 
 
 def _enter(order: dict[str, Any], control: socket.socket) -> tuple[Server, dict[str, str]]:
-    level, packages = order["level"], order["packages"]
-    enter = {"namespaces": _namespaces, "landlock": _landlock, "limits": _limits}[level]
-    return enter(order["folder"], packages, control)
+    enter = {"namespaces": _namespaces, "landlock": _landlock, "limits": _limits}[order["level"]]
+    return enter(order["folder"], order["packages"], order["recipe"], control)
 
 
 def _namespaces(
-    _: str | None, packages: dict[str, list[str]], control: socket.socket
+    _: str | None,
+    packages: dict[str, list[str]],
+    recipe: dict[str, Any] | None,
+    control: socket.socket,
 ) -> tuple[Server, dict[str, str]]:
     from . import jail, seccomp
 
@@ -86,17 +91,63 @@ def _namespaces(
     if why:
         raise UnavailableError(why)
     uid = _unprivileged(os.getpid()) if os.geteuid() == 0 else None  # reads /proc: before the jail
+    folders = dict(recipe["folders"]) if recipe else {}
+    inside = {name: paths.tool_place(name, path) for name, path in folders.items()}
+    tools = {path: inside[name] for name, path in folders.items()}
     try:
-        own_ids = jail.enter(packages, control)
+        own_ids = jail.enter(packages, control, tools)
+        confinement = Confinement(uid if own_ids else None, (), filtered=True, n_tasks_before=0)
+        compiler = _resident(recipe, inside, confinement, jail.WORK, control)
+        if compiler is not None:
+            jail.begin_again()
     except jail.JailError as error:
         raise UnavailableError(str(error)) from error
     _burn_process_numbers()
-    child = Child(Confinement(uid if own_ids else None, (), filtered=True, n_tasks_before=0))
-    return Server(control, child, MemoryFolder(jail.WORK), alone=True), {}
+    folder = MemoryFolder(jail.WORK, executable=recipe is not None)
+    workshop = _workshop(recipe, inside, confinement, folder, control, True, compiler)
+    return Server(control, Child(confinement), folder, True, workshop), {}
+
+
+def _resident(
+    recipe: dict[str, Any] | None,
+    folders: dict[str, str],
+    confinement: Confinement,
+    folder: str,
+    control: socket.socket,
+) -> Resident | None:
+    """The compiler that stays, if the recipe has one."""
+    if recipe is None or not recipe["compiler"]:
+        return None
+    limits = native.limits_of(recipe["build_limits"])
+    child = Child(confinement, "run")
+    # It lives as long as the server: CPU time is bounded by what it is asked, one at a time.
+    child.prepare(replace(limits, cpu_s=1e6))
+    return Resident(
+        native.placed(recipe["compiler"], folders), native.environment_of(recipe, folders),
+        child, folder, limits, control.fileno(),
+    )  # fmt: skip
+
+
+def _workshop(
+    recipe: dict[str, Any] | None,
+    folders: dict[str, str],
+    confinement: Confinement,
+    folder: MemoryFolder | PlainFolder,
+    control: socket.socket,
+    alone: bool,
+    compiler: Resident | None,
+) -> native.Workshop | None:
+    if recipe is None:
+        return None
+    children = {kind: Child(confinement, kind) for kind in ("run", "build")}
+    return native.Workshop(recipe, folders, children, folder, control, alone, compiler)
 
 
 def _landlock(
-    folder: str | None, packages: dict[str, list[str]], control: socket.socket
+    folder: str | None,
+    packages: dict[str, list[str]],
+    recipe: dict[str, Any] | None,
+    control: socket.socket,
 ) -> tuple[Server, dict[str, str]]:
     from . import landlock, seccomp, syscalls
 
@@ -104,7 +155,8 @@ def _landlock(
     if why:
         raise UnavailableError(why)
     assert folder is not None
-    sources = [path for many in packages.values() for path in many]
+    folders = dict(recipe["folders"]) if recipe else {}
+    sources = [*(path for many in packages.values() for path in many), *folders.values()]
     n_tasks = None if os.geteuid() == 0 else n_tasks_of_user()
     uid = _unprivileged(os.getpid()) if os.geteuid() == 0 else None
     work = PlainFolder(f"{folder}/{WORK}", uid)
@@ -112,22 +164,43 @@ def _landlock(
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     readable = [*paths.library_folders(), *sources, f"{folder}/{PACKAGES}"]
-    version = landlock.restrict(readable, paths.hidden_folders(), list(paths.DEVICES), work.path)
+    version = landlock.restrict(
+        readable, paths.hidden_folders(), list(paths.DEVICES), work.path, recipe is not None
+    )
     # An interpreter below a private home can be read by root only. Reading is all this allows,
     # and Landlock has the last word on what.
     kept = () if uid is None or _readable_by_all(readable) else (syscalls.CAP_DAC_READ_SEARCH,)
+    _refuse_private(folders, uid)
     _offer(folder)
-    child = Child(
-        Confinement(uid, kept, filtered=True, n_tasks_before=0 if uid is not None else n_tasks)
+    confinement = Confinement(
+        uid, kept, filtered=True, n_tasks_before=0 if uid is not None else n_tasks
     )
-    return Server(control, child, work, alone=False), {"landlock": str(version)}
+    compiler = _resident(recipe, folders, confinement, work.path, control)
+    workshop = _workshop(recipe, folders, confinement, work, control, False, compiler)
+    server = Server(control, Child(confinement), work, False, workshop)
+    return server, {"landlock": str(version)}
+
+
+def _refuse_private(folders: dict[str, str], uid: int | None) -> None:
+    """Capabilities end where a command begins, so another user must be able to read it."""
+    for name, path in folders.items():
+        if uid is not None and not _readable_by_all([path]):
+            raise UnavailableError(
+                f"the toolchain's {name} ({path}) lies below a private folder, and programs run "
+                "as another user; install it for all users, or run as an ordinary user"
+            )
 
 
 def _limits(
-    folder: str | None, packages: dict[str, list[str]], control: socket.socket
+    folder: str | None,
+    packages: dict[str, list[str]],
+    recipe: dict[str, Any] | None,
+    control: socket.socket,
 ) -> tuple[Server, dict[str, str]]:
     assert folder is not None
     uid = _unprivileged(os.getpid()) if os.geteuid() == 0 else None
+    folders = dict(recipe["folders"]) if recipe else {}
+    _refuse_private(folders, uid)
     n_tasks: int | None = 0 if uid is not None else n_tasks_of_user()
     if sys.platform == "linux":
         try:
@@ -143,8 +216,11 @@ def _limits(
         # The interpreter lies below a private home, so programs cannot import by themselves.
         preload(_LIKELY_MODULES)
         detail["imports"] = "preloaded modules only"
-    child = Child(Confinement(uid, None, filtered=False, n_tasks_before=n_tasks))
-    return Server(control, child, PlainFolder(f"{folder}/{WORK}", uid), alone=False), detail
+    confinement = Confinement(uid, None, filtered=False, n_tasks_before=n_tasks)
+    work = PlainFolder(f"{folder}/{WORK}", uid)
+    compiler = _resident(recipe, folders, confinement, work.path, control)
+    workshop = _workshop(recipe, folders, confinement, work, control, False, compiler)
+    return Server(control, Child(confinement), work, False, workshop), detail
 
 
 def _offer(folder: str) -> None:

@@ -15,7 +15,8 @@ CHANNEL = 3
 
 _MIB = 1 << 20
 _STACK_BYTES = 8 * _MIB  # the usual limit of a login shell: recursion in C ends where it does there
-_N_FILES = 64
+_RESERVED = 32
+"""Address space in units of memory, for runtimes that reserve it."""
 _N_DESCRIPTORS = 256
 """More than a server ever has open."""
 
@@ -33,6 +34,10 @@ class Limits:
     output_kib: int
     disk_mib: int
     n_tasks: int
+    n_files: int = 64
+    data_only: bool = False
+    """Whether `memory_mib` bounds what can be written to, not the address space: for runtimes that
+    reserve far more than they use."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,12 @@ class Child:
     Made once a server, with all that can be prepared: a new process has to copy what it touches.
     """
 
-    def __init__(self, confinement: Confinement) -> None:
+    def __init__(self, confinement: Confinement, kind: str = "program") -> None:
+        """
+        Args:
+            confinement: what to put on.
+            kind: of system call filter; see `seccomp.KINDS`.
+        """
         self._uid = confinement.uid
         self._n_tasks_before = confinement.n_tasks_before
         self._keep_capabilities = self._drop_capabilities = self._filter = None
@@ -70,7 +80,7 @@ class Child:
         if confinement.filtered:
             from . import seccomp
 
-            self._filter = seccomp.Filter()
+            self._filter = seccomp.Filter(kind)
         self._limits: tuple[tuple[int, tuple[int, int]], ...] = ()
 
     def prepare(self, limits: Limits) -> None:
@@ -83,6 +93,9 @@ class Child:
         chdir(folder)
         dup2(channel, CHANNEL)
         closerange(CHANNEL + 1, _N_DESCRIPTORS)
+        self._give_up()
+
+    def _give_up(self) -> None:
         if self._uid is not None:
             self._become(self._uid)
         if self._drop_capabilities is not None:
@@ -91,6 +104,14 @@ class Child:
             setrlimit(name, pair)
         if self._filter is not None:
             self._filter.install(getpid())
+
+    def confine_command(self, folder: str, first_closed: int) -> None:
+        """Give up everything but `folder` and the descriptors below `first_closed`, which the
+        caller has put in their places."""
+        setsid()
+        chdir(folder)
+        closerange(first_closed, _N_DESCRIPTORS)
+        self._give_up()
 
     def _become(self, uid: int) -> None:
         setgroups([])
@@ -115,11 +136,15 @@ def _resource_limits(
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_CPU, cpu_s, cpu_s + 5),
         (resource.RLIMIT_FSIZE, limits.disk_mib * _MIB, limits.disk_mib * _MIB),
-        (resource.RLIMIT_NOFILE, _N_FILES, _N_FILES),
+        (resource.RLIMIT_NOFILE, limits.n_files, limits.n_files),
     ]
     if sys.platform == "linux":  # macOS refuses these
         wanted.append((resource.RLIMIT_STACK, _STACK_BYTES, _STACK_BYTES))
-        wanted.append((resource.RLIMIT_AS, limits.memory_mib * _MIB, limits.memory_mib * _MIB))
+        memory = limits.memory_mib * _MIB
+        if limits.data_only:
+            wanted.append((resource.RLIMIT_DATA, memory, memory))
+            memory *= _RESERVED
+        wanted.append((resource.RLIMIT_AS, memory, memory))
     if n_tasks_before is not None:
         n_tasks = n_tasks_before + limits.n_tasks
         wanted.append((resource.RLIMIT_NPROC, n_tasks, n_tasks))

@@ -37,12 +37,15 @@ class JailError(Exception):
     """A step that this machine refuses; the text says which."""
 
 
-def enter(packages: dict[str, list[str]], channel: socket.socket) -> bool:
+def enter(
+    packages: dict[str, list[str]], channel: socket.socket, tools: dict[str, str] | None = None
+) -> bool:
     """Return as process 1 of new namespaces with a new root; the caller's process waits.
 
     Args:
         packages: name -> folders to offer for import.
         channel: the one descriptor that the inside keeps.
+        tools: path of this machine -> path inside, of what commands need.
 
     Returns:
         Whether the ids of the machine are still in force (no user namespace).
@@ -57,7 +60,7 @@ def enter(packages: dict[str, list[str]], channel: socket.socket) -> bool:
         _wait_for(inside)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
-        root = _build_root(packages)
+        root = _build_root(packages, tools or {})
         os.chdir(root)
         syscalls.pivot_root(".", ".")
         syscalls.unmount(".")
@@ -96,6 +99,22 @@ def _leave_namespaces() -> bool:
     return False
 
 
+def begin_again() -> None:
+    """Return as process 1 of one more process namespace; what was started before is out of reach.
+
+    Raises:
+        JailError: if the kernel refuses.
+    """
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+    except OSError as error:
+        raise JailError(f"process namespace: {error.strerror}") from error
+    inside = os.fork()
+    if inside:
+        _wait_for(inside)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _wait_for(inside: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -103,10 +122,14 @@ def _wait_for(inside: int) -> None:
     os._exit(0)
 
 
-def _build_root(packages: dict[str, list[str]]) -> str:
+def _build_root(packages: dict[str, list[str]], tools: dict[str, str]) -> str:
     """Mount the new root over a folder that nothing here needs, and fill it."""
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
-    needed = [*paths.library_folders(), *(path for many in packages.values() for path in many)]
+    needed = [
+        *paths.library_folders(),
+        *(path for many in packages.values() for path in many),
+        *tools,
+    ]
     spare = [path for path in ("/proc", "/mnt", "/media", "/srv") if Path(path).is_dir()]
     root = next(
         (path for path in spare if not any(paths.lies_in(one, path) for one in needed)), None
@@ -123,6 +146,9 @@ def _build_root(packages: dict[str, list[str]]) -> str:
         _offer_file(path, root + path)
     for source in (path for many in packages.values() for path in many):
         _offer(source, f"{root}{PACKAGES}/{Path(source).name}")
+    for source, target in tools.items():
+        if not os.path.lexists(root + target):  # else it came with a folder above it
+            (_offer if Path(source).is_dir() else _offer_file)(source, root + target)
     for name in paths.DEVICES:
         _offer_file(name, root + name)
     _offer_file("/dev/urandom", root + "/dev/random")

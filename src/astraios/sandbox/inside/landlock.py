@@ -52,7 +52,13 @@ def abi() -> int:
     )
 
 
-def restrict(readable: list[str], hidden: list[str], files: list[str], writable: str) -> int:
+def restrict(
+    readable: list[str],
+    hidden: list[str],
+    files: list[str],
+    writable: str,
+    executable: bool = False,
+) -> int:
     """Restrict this process and all its children for good; needs no_new_privs.
 
     Args:
@@ -61,6 +67,7 @@ def restrict(readable: list[str], hidden: list[str], files: list[str], writable:
             everything below, and the import system has to list the folders above.)
         files: single files (devices) that may be read and written.
         writable: the work folder.
+        executable: whether files in it may be executed.
 
     Returns:
         The version of Landlock.
@@ -84,7 +91,7 @@ def restrict(readable: list[str], hidden: list[str], files: list[str], writable:
             _allow_around(ruleset, Path(folder), hidden)
         for file in files:
             _allow(ruleset, file, _READ_FILE | _WRITE_FILE)
-        _allow(ruleset, writable, handled & ~nodes & ~_EXECUTE)
+        _allow(ruleset, writable, handled & ~nodes & ~(0 if executable else _EXECUTE))
         syscalls.syscall(syscalls.SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0, what="landlock")
     finally:
         os.close(ruleset)

@@ -80,6 +80,12 @@ def inside(path: str) -> str:
     return _PREFIX + path[len(prefix) :]
 
 
+def tool_place(name: str, path: str) -> str:
+    """Where folder or file `path` of the machine, called `name` by a recipe, lies in a jail."""
+    system = ("/usr", "/opt", "/etc", "/lib", "/lib64", "/bin")
+    return path if any(lies_in(path, one) for one in system) else f"/toolchain/{name}"
+
+
 def forget_outside() -> None:
     """Let the import system look for everything where it lies in the jail."""
     sys.path[:] = map(inside, sys.path)

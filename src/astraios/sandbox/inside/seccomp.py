@@ -1,7 +1,8 @@
-"""The system calls a Python program may make: a list of what is allowed, the rest fails.
+"""The system calls a program may make: a list of what is allowed, the rest fails.
 
-Held: no new process, no exec, no signal to another process, no socket but a pair, no namespace,
-mount, privilege, debugger, kernel key, System V or POSIX message object, no raised limit.
+Held: no new process (but in a build), no exec (of Python programs), no signal to another process,
+no socket but a pair, no namespace, mount, privilege, debugger, kernel key, System V or POSIX
+message object, no raised limit.
 A refused call answers EPERM (ENOSYS where the C library then tries an older call), so a program
 sees an exception and goes on.
 
@@ -24,6 +25,13 @@ _UNKNOWN = ("clone3", "openat2", "memfd_create", "io_uring_setup")
 # Allowed with some arguments only.
 _CHECKED = ("ioctl", "prctl", "kill", "tgkill", "tkill", "clone", "prlimit64")
 
+# What commands need beyond what Python programs do; `_TO_BEGIN` is enough for one that is alone.
+_TO_BEGIN = ("execve", "arch_prctl")
+_OF_COMMANDS = (*_TO_BEGIN, "fork", "vfork", "setpgid")
+
+PROGRAM, RUN, BUILD = KINDS = ("program", "run", "build")
+"""Of filters: a program inside this interpreter; a command that starts no other; one that may."""
+
 # name of the machine -> its AUDIT_ARCH number and its table
 _MACHINES = {"x86_64": (0xC000003E, calls.X86_64), "aarch64": (0xC00000B7, calls.AARCH64)}
 
@@ -35,6 +43,7 @@ _NO_SUCH_CALL = 0x00050000 | errno.ENOSYS
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _X32_BIT = 0x40000000
 _CLONE_THREAD = 0x00010000
+_CLONE_NAMESPACES = 0x7E020080  # every CLONE_NEW* flag
 _PR_SET_NAME, _PR_GET_NAME = 15, 16
 # What `isatty`, descriptor flags and byte counts ask: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO,
 # FIONCLEX, FIOCLEX. No device beyond null, zero and urandom can be opened anyway.
@@ -61,8 +70,12 @@ class Filter:
     Everything is laid out beforehand: what a new process touches it has to copy first.
     """
 
-    def __init__(self) -> None:
-        instructions = list(_instructions(own_pid=_PID_MARK))
+    def __init__(self, kind: str) -> None:
+        """
+        Args:
+            kind: one of `KINDS`.
+        """
+        instructions = list(_instructions(_PID_MARK, kind))
         code = b"".join(struct.pack("HBBI", *one) for one in instructions)
         self._code = ctypes.create_string_buffer(code, len(code))
         self._pids = [
@@ -89,7 +102,7 @@ class Filter:
 _PID_MARK = 0x70697069  # no process number reaches it; replaced in `install`
 
 
-def _instructions(own_pid: int) -> Iterator[Instruction]:
+def _instructions(own_pid: int, kind: str) -> Iterator[Instruction]:
     architecture, table = _MACHINES[syscalls.machine()]
     yield (_LOAD, 0, 0, 4)
     yield (_EQUAL, 1, 0, architecture)
@@ -99,23 +112,33 @@ def _instructions(own_pid: int) -> Iterator[Instruction]:
         yield (_AT_LEAST, 0, 1, _X32_BIT)
         yield (_RETURN, 0, 0, _KILL)
     for name, number in table.items():
-        if name not in _CHECKED and name not in _UNKNOWN:
+        if name not in _CHECKED and name not in _UNKNOWN and name not in _OF_COMMANDS:
             yield (_EQUAL, 0, 1, number)
             yield (_RETURN, 0, 0, _ALLOW)
     for name in _UNKNOWN:
         yield (_EQUAL, 0, 1, table[name])
         yield (_RETURN, 0, 0, _NO_SUCH_CALL)
+    for name in _OF_COMMANDS if kind == BUILD else _TO_BEGIN if kind == RUN else ():
+        if name in table:
+            yield (_EQUAL, 0, 1, table[name])
+            yield (_RETURN, 0, 0, _ALLOW)
     yield from _one_of(table["ioctl"], 1, _IOCTLS)
     yield from _one_of(table["prctl"], 0, (_PR_SET_NAME, _PR_GET_NAME))
     yield from _one_of(table["kill"], 0, (own_pid,))
     yield from _one_of(table["tgkill"], 0, (own_pid,))
     yield from _one_of(table["tkill"], 0, (own_pid,))
-    # clone: threads only.
-    yield (_EQUAL, 0, 4, table["clone"])
-    yield (_LOAD, 0, 0, 16)
-    yield (_ANY_BIT, 0, 1, _CLONE_THREAD)
-    yield (_RETURN, 0, 0, _ALLOW)
-    yield (_RETURN, 0, 0, _REFUSE)
+    if kind == BUILD:  # clone: anything but new namespaces
+        yield (_EQUAL, 0, 4, table["clone"])
+        yield (_LOAD, 0, 0, 16)
+        yield (_ANY_BIT, 1, 0, _CLONE_NAMESPACES)
+        yield (_RETURN, 0, 0, _ALLOW)
+        yield (_RETURN, 0, 0, _REFUSE)
+    else:  # clone: threads only
+        yield (_EQUAL, 0, 4, table["clone"])
+        yield (_LOAD, 0, 0, 16)
+        yield (_ANY_BIT, 0, 1, _CLONE_THREAD)
+        yield (_RETURN, 0, 0, _ALLOW)
+        yield (_RETURN, 0, 0, _REFUSE)
     # prlimit64: read one's own limits (process 0, no new limit).
     yield (_EQUAL, 0, 8, table["prlimit64"])
     yield (_LOAD, 0, 0, 16)

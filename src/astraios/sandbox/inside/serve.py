@@ -8,6 +8,9 @@ Messages to a server                         its answers
     {"tests": text, "limits": {...},         (none)
      "control": bool}
     {"run": n, "code": candidate}            {"ran": n, "outcome": ..., ...}
+or, where commands build and run programs,
+    {"harness": {...}, "limits": {...},      (none)
+     "control": bool}
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from os import fork, killpg, wait4, waitpid
-from os import kill as send_signal
+from os import fork, wait4
 from typing import Any
 
 from . import frames, original, program
 from .confine import Child, Limits
+from .native import Workshop
+from .processes import cpu_s, end_all, kill, kill_group, signal_name
 from .workfolder import MemoryFolder, PlainFolder
 
 _LARGEST_REPORT = 64 * 1024
@@ -57,7 +61,12 @@ class Server:
     """What stays the same over all programs of a server."""
 
     def __init__(
-        self, control: socket.socket, child: Child, folder: MemoryFolder | PlainFolder, alone: bool
+        self,
+        control: socket.socket,
+        child: Child,
+        folder: MemoryFolder | PlainFolder,
+        alone: bool,
+        workshop: Workshop | None = None,
     ) -> None:
         """
         Args:
@@ -65,11 +74,13 @@ class Server:
             child: confines the process of each program.
             folder: the work folder.
             alone: whether this is process 1, so that -1 means every process but this one.
+            workshop: builds and runs programs that are not for this interpreter.
         """
         self._control = control
         self._child = child
         self._folder = folder
         self._alone = alone
+        self._workshop = workshop
         self._limits = Limits(10, 40, 1024, 1024, 64, 16)
         self._tests: program.Tests | None = None
         self._wants_control = True
@@ -81,7 +92,9 @@ class Server:
             message = frames.read(self._control)
             if message is None:
                 return None
-            if "preload" in message:
+            if self._workshop is not None:
+                self._pass_on(message, self._workshop)
+            elif "preload" in message:
                 preload(message["preload"])
                 # Once, here: it would cost each new process more.
                 original.take_away()
@@ -93,6 +106,12 @@ class Server:
                 task = self._judge(message["run"], candidate)
                 if task is not None:
                     return [task]
+
+    def _pass_on(self, message: dict[str, Any], workshop: Workshop) -> None:
+        if "harness" in message:
+            workshop.begin(message)
+        elif "run" in message:
+            self._answer(message["run"], workshop.judge(message["code"]))
 
     @property
     def output_characters(self) -> int:
@@ -153,10 +172,10 @@ class Server:
             with contextlib.suppress(OSError):  # it died at once
                 ours.sendall(token)
             report, has_token, stopped = self._watch(pid, ours, token, started)
-            _kill(pid)
-            _kill_group(pid)
+            kill(pid)
+            kill_group(pid)
             _, status, usage = wait4(pid, 0)
-        self._end_what_it_left()
+        end_all(self._alone)
         peak = usage.ru_maxrss / (1024 if sys.platform == "linux" else _MIB)
         return Ending(
             report, has_token, stopped, status,
@@ -175,7 +194,7 @@ class Server:
         poll.register(self._control, 0)  # hang-ups are always told
         plain = isinstance(self._folder, PlainFolder)
         while True:
-            cpu_left = limits.cpu_s - _cpu_s(pid)
+            cpu_left = limits.cpu_s - cpu_s(pid)
             wall_left = limits.wall_s - (time.monotonic() - started)
             if cpu_left <= 0 or wall_left <= 0:
                 return None, False, "cpu" if cpu_left <= 0 else "wall"
@@ -184,7 +203,7 @@ class Server:
             wait_s = max(0.001, min(cpu_left, wall_left, 1.0))
             events = poll.poll(1000 * (min(wait_s, _TICK_S) if plain else wait_s))
             if any(handle == self._control.fileno() for handle, _ in events):
-                _kill(pid)
+                kill(pid)
                 os._exit(0)
             if not events:
                 continue
@@ -197,17 +216,6 @@ class Server:
                 return bytes(received), False, ""
             if len(received) > _LARGEST_REPORT:
                 return None, False, "flood"
-
-    def _end_what_it_left(self) -> None:
-        if self._alone:
-            _kill(-1)
-        else:
-            _kill_children()
-        while True:
-            try:
-                waitpid(-1, 0)
-            except ChildProcessError:
-                return
 
 
 def preload(modules: list[str] | tuple[str, ...]) -> None:
@@ -276,7 +284,7 @@ def _verdict(ending: Ending, limits: Limits) -> Answer:
             message = f"used its {limits.cpu_s:g} s of CPU time"
             return {**answer, "outcome": "timed_out", "message": message}
         answer["signal"] = number
-        answer["message"] = f"ended by {_signal_name(number)} before the tests were over"
+        answer["message"] = f"ended by {signal_name(number)} before the tests were over"
     else:
         answer["exit_code"] = os.waitstatus_to_exitcode(ending.status)
         answer["message"] = "ended before the tests were over"
@@ -311,47 +319,3 @@ def _texts(report: bytes) -> tuple[str, str]:
     text = report[program.HEAD.size :]
     error = text[n_message : n_message + n_error]
     return text[:n_message].decode("utf-8", "replace"), error.decode("utf-8", "replace")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far; 0 where the platform does not tell."""
-    if sys.platform != "linux":
-        return 0.0
-    try:
-        return time.clock_gettime((~pid << 3) | 2)  # CPUCLOCK_SCHED of that process
-    except OSError:  # it ended; the channel will say so
-        return 0.0
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        send_signal(pid, signal.SIGKILL)
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        killpg(pid, signal.SIGKILL)
-
-
-def _kill_children() -> None:
-    """End all descendants: orphans become our children (subreaper), so none gets away."""
-    path = f"/proc/self/task/{os.getpid()}/children"
-    while True:
-        try:
-            with open(path) as listing:  # noqa: PTH123
-                found = listing.read().split()
-        except OSError:
-            return
-        if not found:
-            return
-        for pid in map(int, found):
-            _kill(pid)
-            with contextlib.suppress(ChildProcessError):
-                waitpid(pid, 0)

@@ -18,10 +18,11 @@ _MIB = 1 << 20
 class MemoryFolder:
     """A tmpfs of limited size. Whatever a program leaves goes away by mounting a new one."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, executable: bool = False) -> None:
         from . import syscalls
 
         self.path = path
+        self._executable = executable
         self._syscalls = syscalls
         self._mib = 0
         self._pristine: tuple[int, ...] = ()
@@ -40,7 +41,8 @@ class MemoryFolder:
         if self._mib:
             syscalls.unmount(self.path)
         n_inodes = 1024 + 16 * disk_mib
-        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+        flags |= 0 if self._executable else syscalls.MS_NOEXEC
         syscalls.mount(
             "work", self.path, "tmpfs", flags,
             f"size={max(disk_mib, 1)}m,nr_inodes={n_inodes},mode=1777",
