@@ -43,6 +43,8 @@ class Language(ABC):
     """Stop words, in order; each cuts a completion at its first occurrence."""
     limits: Limits
     """What one program of the original benchmark may use."""
+    tests_are_statements: bool = False
+    """Whether tests are statements of the program itself, so that more can stand behind them."""
 
     @abstractmethod
     def truncate(self, completion: str) -> str:

@@ -17,6 +17,7 @@ class JavaScript(BraceLanguage):
 
     name = "js"
     title = "JavaScript"
+    tests_are_statements = True
     # 10 s as in the harness, of CPU instead of wall time.
     limits = Limits(cpu_s=10.0, wall_s=60.0, memory_mib=2048, output_kib=16384, n_tasks=64)
 

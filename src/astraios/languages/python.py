@@ -45,6 +45,7 @@ class Python(Language):
 
     name = "python"
     title = "Python"
+    tests_are_statements = True
     stops = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\nassert", "<|endoftext|>")
     # 10 s as in the harness, of CPU instead of wall time. It prints into memory without a limit;
     # ours is far above what a program that solves something prints.

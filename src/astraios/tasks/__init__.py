@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Generic, Self, TypeVar
 
 from astraios import registry
-from astraios.errors import GenerationsError, UnknownNameError
+from astraios.errors import ConfigError, GenerationsError, UnknownNameError
 from astraios.records import (
     Execution,
     Findings,
@@ -99,6 +100,22 @@ class Task(ABC, Generic[P]):
     def references(self, problem: P) -> tuple[Program, Program] | None:
         """A program that must pass and one that must not, to check the machine before grading."""
         return None
+
+    def known_exceptions(self) -> Mapping[str, str]:
+        """Problem id -> why its right reference may fail on a machine that is in order."""
+        return MappingProxyType({})
+
+    def with_extra_tests(self, path: Path) -> Self:
+        """This task with the tests in `path` behind the benchmark's own.
+
+        Its version names them, so verdicts with and without them are never mixed up.
+
+        Raises:
+            ConfigError: if the task takes none.
+            MissingDataError: if there is no such file.
+            DataError: what does not fit, with file and line; unknown ids only with `problems`.
+        """
+        raise ConfigError(f"{self.name} takes no extra tests")
 
     def edition(self, name: str) -> Self:
         """This task on another edition of its data.

@@ -43,8 +43,12 @@ def read_rows(
         MissingDataError: where the file was looked for and how to get it.
         DataError: a row that is not JSON, lacks a column, or repeats an id; names file and line.
     """
-    path = find(benchmark, part, data_dir)
-    rows: list[dict[str, str]] = []
+    return [row for _, row in placed_rows(find(benchmark, part, data_dir), columns)]
+
+
+def placed_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """The rows of `path` as `read_rows` gives them, each with its place, `file:line`."""
+    rows: list[tuple[str, dict[str, str]]] = []
     places: dict[str, str] = {}
     for where, row in _numbered(path):
         texts = _texts(row, columns, where)
@@ -54,7 +58,7 @@ def read_rows(
                 f"{where}: {columns[0]} {name!r} is there twice, first at {places[name]}"
             )
         places[name] = where
-        rows.append(texts)
+        rows.append((where, texts))
     if not rows:
         raise DataError(f"{path}: the file is empty; expected one problem a line")
     return rows
