@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,4 +31,20 @@ def shared() -> Path:
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip(f"no reference data: {folder} is not a folder; set ASTRAIOS_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures of a whole session judge goes to a folder that is thrown away."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASTRAIOS_CACHE", str(tmp_path_factory.mktemp("session-cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A verdict cache for every test alone: each runs its programs, whatever ran before it."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ASTRAIOS_CACHE", str(folder))
     return folder

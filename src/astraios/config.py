@@ -271,6 +271,21 @@ def data_dir(given: Path | None = None) -> Path | None:
     return path
 
 
+def cache_dir() -> Path | None:
+    """The folder of what may be made again: `ASTRAIOS_CACHE`, else the user's cache folder.
+
+    None where the user has no home.
+    """
+    if named := os.environ.get("ASTRAIOS_CACHE"):
+        return Path(named)
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "astraios"
+    try:
+        return Path.home() / ".cache" / "astraios"
+    except RuntimeError:
+        return None
+
+
 def tool_environment(keep: Iterable[str] = ("PATH", "LANG", "LC_ALL", "TMPDIR")) -> dict[str, str]:
     """The part of our environment that a trusted tool (a compiler's `--version`) may see."""
     return {name: os.environ[name] for name in keep if name in os.environ}

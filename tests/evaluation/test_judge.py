@@ -27,6 +27,7 @@ def run_judge(toy, samples, folder, *, checker=None, task=None, **options):
     task = task or toy.Task()
     options.setdefault("config", CONFIG)
     options.setdefault("references", False)
+    options.setdefault("cache", False)
     return judge(
         task,
         samples,

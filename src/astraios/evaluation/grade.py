@@ -110,6 +110,8 @@ def grade(
     limit_problems: int | None = None,
     limit_samples: int | None = None,
     references: bool = True,
+    cache: bool = True,
+    extra_tests: Path | None = None,
     progress: Progress = silent,
 ) -> GradeResult:
     """Judge and score the generations in `path`.
@@ -124,10 +126,13 @@ def grade(
         limit_problems: judge only the first so many problems.
         limit_samples: judge only the first so many samples of each problem.
         references: whether to run the reference solutions first.
+        cache: whether verdicts of programs that ran on this machine before are used again.
+        extra_tests: a file of more tests, for tasks that take them.
         progress: told (samples judged, samples in all, rate).
 
     Raises:
         UnknownNameError: there is no such task.
+        ConfigError: the task takes no extra tests.
         MissingDataError: the file or the benchmark's data are not there.
         GenerationsError: the file does not fit the task; nothing was run.
         MissingToolError: a toolchain is not there; nothing was run.
@@ -135,17 +140,19 @@ def grade(
         RunError: `out` holds something else.
     """
     task = tasks.task(task_name)
-    checked = checksum(path)
+    inputs = {"generations": checksum(path)}
+    if extra_tests is not None:
+        task = task.with_extra_tests(extra_tests)
     data_dir = resolve_data_dir(data_dir)
     problems = task.problems(data_dir)
     config = judge_config(
         task, jobs=jobs, limit_problems=limit_problems, limit_samples=limit_samples
     )
     generations = Generations(path, task, problems, data_dir, limit_problems, limit_samples)
-    n_samples = generations.check([tasks.task(name) for name in _others(task.name)])
+    n_samples = generations.check(tasks.names())
     log.info("%s: %d samples of %s", path, n_samples, task.name)
-    inputs = {"generations": checked}
-    folder = out or GRADED / f"{_stem(path)}-{task.name}-{digest([fingerprint(config), checked])}"
+    mark = digest([fingerprint(config), *inputs.values()])
+    folder = out or GRADED / f"{_stem(path)}-{task.name}-{mark}"
     was_done = is_done(folder, config)
     run = judge(
         task,
@@ -155,14 +162,11 @@ def grade(
         config=config,
         sandbox=sandbox,
         references=references,
+        cache=cache,
         inputs=inputs,
         progress=progress,
     )
     return _result(task, run, was_done)
-
-
-def _others(name: str) -> Iterable[str]:
-    return (other for other in tasks.names() if other != name)
 
 
 def _stem(path: Path) -> str:

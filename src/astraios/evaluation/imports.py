@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from astraios import tasks
 from astraios.errors import DataError, GenerationsError, MissingDataError, did_you_mean
 from astraios.evaluation.generations_file import (
     LONGEST_TEXT,
@@ -72,11 +73,11 @@ class Generations:
         if self._shape is Shape.LISTS:
             object.__setattr__(self, "_n_lists", self._count_lists())
 
-    def check(self, rivals: Sequence[Task[Any]] = ()) -> int:
+    def check(self, rivals: Sequence[str] = ()) -> int:
         """Read the whole file and return the number of its samples.
 
         Args:
-            rivals: tasks that the file may belong to instead.
+            rivals: names of tasks that the file may belong to instead.
 
         Raises:
             GenerationsError: what does not fit, where, and what was expected.
@@ -85,8 +86,9 @@ class Generations:
             n_samples = self._check_counts()
             self._check_openings()
         except _UnfitError as unfit:
-            raise GenerationsError(f"{self.path}: {unfit}{self._suggest(rivals)}") from None
-        self._refuse_closer(rivals)
+            others = (name for name in rivals if name != self.task.name)
+            raise GenerationsError(f"{self.path}: {unfit}{self._suggest(others)}") from None
+        self._refuse_closer([name for name in rivals if _is_kin(name, self.task.name)])
         return n_samples
 
     def samples(self) -> Iterator[Sample]:
@@ -261,21 +263,20 @@ class Generations:
             else f"problem {unfit}: the prompt that was answered is not the task's, {opening}"
         )
 
-    def _refuse_closer(self, rivals: Sequence[Task[Any]]) -> None:
+    def _refuse_closer(self, rivals: Iterable[str]) -> None:
         """FixTests openings are beginnings of Synthesize openings: the longer ones decide."""
         if self._shape is Shape.LINES:
             return
         own = _length(self.task, self.problems)
-        rivals = [task for task in rivals if task.languages == self.task.languages]
         suggestion = self._suggest(rivals, longer_than=own)
         if suggestion:
             raise GenerationsError(
                 f"{self.path}: texts repeat more than the prompts of {self.task.name}{suggestion}"
             )
 
-    def _suggest(self, rivals: Sequence[Task[Any]], longer_than: int = 0) -> str:
+    def _suggest(self, rivals: Iterable[str], longer_than: int = 0) -> str:
         """The rival that fits best, as the end of a message; empty if none fits."""
-        fits = [(*self._fit(task), task.name) for task in rivals]
+        fits = [(*self._fit(tasks.task(name), longer_than), name) for name in rivals]
         fits = [fit for fit in fits if 10 * fit[0] >= 9 * fit[1] > 0 and fit[2] > longer_than]
         if not fits:
             return ""
@@ -288,19 +289,25 @@ class Generations:
             f"did you mean that task?{others}"
         )
 
-    def _fit(self, task: Task[Any]) -> tuple[int, int, int]:
+    def _fit(self, task: Task[Any], longer_than: int) -> tuple[int, int, int]:
         """How many problems of `task` fit, out of how many, and the length of its openings."""
         if self.data_dir is None and task.languages != self.task.languages:
             return 0, 0, 0  # nothing is downloaded to word a message
         try:
             problems = task.problems(self.data_dir)
             length = _length(task, problems)
-            if not length:
+            if length <= longer_than:
                 return 0, 0, 0
             fits = _fits(Generations(self.path, task, problems, limit_problems=self.limit_problems))
         except (GenerationsError, MissingDataError, DataError):
             return 0, 0, 0
         return sum(fits.values()), len(fits), length
+
+
+def _is_kin(name: str, other: str) -> bool:
+    """Whether two tasks put the same problems, in the same language: `humanevalfixdocs-python`
+    and `humanevalsynthesize-python`."""
+    return name != other and name.rpartition("-")[2] == other.rpartition("-")[2]
 
 
 class _UnfitError(GenerationsError):

@@ -7,13 +7,15 @@
 
 A judged run is a pure function of problems, programs, limits and tool versions, all of which are in
 its config or inputs; the times in a verdict are the exception. Identical programs of a problem run
-once. Lines are appended as soon as all before them are there, so a stopped run holds a beginning of
-the file it would have become, and the same call completes it. Memory does not grow with the number
-of samples.
+once, and those that ran on this machine before do not run at all (`cache`): the verdicts are the
+same either way. Lines are appended as soon as all before them are there, so a stopped run holds a
+beginning of the file it would have become, and the same call completes it. Memory does not grow
+with the number of samples.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import Counter, deque
@@ -28,29 +30,29 @@ from pydantic import Field
 
 from astraios import checkers, languages, registry
 from astraios.checkers import Checker
-from astraios.config import OPERATIONAL, Config, digest
-from astraios.errors import DataError, ForeignRunError, SandboxError
+from astraios.config import OPERATIONAL, Config, cache_dir, digest
+from astraios.errors import DataError, ForeignRunError
 from astraios.evaluation.answers import Answer, Answers
+from astraios.evaluation.cache import Remembering, VerdictCache
+from astraios.evaluation.evidence import Checking, Slot
 from astraios.evaluation.references import check_references
 from astraios.evaluation.score import SCORES, scores_of
 from astraios.progress import Progress, silent
-from astraios.records import (
-    Execution,
-    Findings,
-    Outcome,
-    Program,
-    RunKind,
-    Sample,
-    Verdict,
-)
+from astraios.records import Outcome, Program, RunKind, Sample, Verdict
 from astraios.runs import MANIFEST, Run, is_done, read_run
 from astraios.sandbox import Sandbox, open_sandbox
 from astraios.tasks import Problem, Task
 
 log = logging.getLogger(__name__)
 
-N_TRIES = 3
-"""Runs of one program before a fault of ours is reported."""
+REFERENCES = "references"
+"""Name of the JSON file with how the references fared."""
+N_WAITING = 16_384
+"""Verdicts that may wait for one before them; 1.5 KiB each. With more of them nothing new is
+started until that one is there: a program of 10 s among short ones fills it on 16 cores or more."""
+COPIED_AT_ONCE = 1 << 18
+"""Characters of samples."""
+TELL_EVERY_S = 0.1
 
 
 class JudgeConfig(Config):
@@ -118,6 +120,7 @@ def judge(
     config: JudgeConfig | None = None,
     sandbox: str | Sandbox = "auto",
     references: bool = True,
+    cache: bool = True,
     inputs: Mapping[str, str] | None = None,
     checker: Checker | None = None,
     progress: Progress = silent,
@@ -136,6 +139,8 @@ def judge(
         config: see `judge_config`, its default.
         sandbox: the level of isolation asked for, or an open sandbox, which stays open.
         references: whether to run the reference solutions first.
+        cache: whether what ran on this machine before is taken from `config.cache_dir`, and what
+            runs now is put there.
         inputs: name -> run id or data hash of what is judged.
         checker: in place of the one that the task names.
         progress: told (samples judged, samples in all, rate).
@@ -159,26 +164,39 @@ def judge(
         return read_run(folder)
     with ExitStack() as stack:
         environment = dict(config.tools)
-        checking = None
+        checking = remembering = None
         if config.checker is not None:
             checker = checker or registry.load(checkers, "checker", config.checker)
             if isinstance(sandbox, str):
                 sandbox = stack.enter_context(open_sandbox(sandbox, config.jobs))
             environment |= {**sandbox.describe(), "sandbox": sandbox.level}
-            checking = _Checking(checker, sandbox)
+            if cache and (home := cache_dir()) is not None:
+                known = stack.enter_context(VerdictCache(home))
+                checker = remembering = Remembering(checker, known, _about(config))
+            checking = Checking(checker, sandbox)
         run = stack.enter_context(
             Run.open(
                 folder, kind=RunKind.JUDGE, config=config, inputs=inputs, environment=environment
             )
         )
         _same_sandbox(run, environment)
-        if checking is not None and references and not (folder / "references.json").exists():
+        if checking is not None and references and not (folder / f"{REFERENCES}.json").exists():
             report = check_references(task, problems, checking.checker, checking.sandbox)
-            run.write_json("references", report)
+            run.write_json(REFERENCES, report)
         where = _sealed(samples) if isinstance(samples, Path) else _copy_samples(run, samples)
         answers = Answers(where, [p.id for p in problems], limit_samples=config.limit_samples)
-        _Session(run, task, problems, answers, progress).go(checking)
+        _Session(run, task, problems, answers, progress, remembering).go(checking)
     return read_run(folder)
+
+
+def _about(config: JudgeConfig) -> dict[str, Any]:
+    """What beside a program, its checker and the sandbox can move its verdict."""
+    return {
+        "task_version": config.task_version,
+        "tools": config.tools,
+        "limits": config.limits,
+        "control": True,  # as checkers do unless asked otherwise
+    }
 
 
 def _is_finished(folder: Path, config: JudgeConfig, inputs: Mapping[str, str]) -> bool:
@@ -209,78 +227,29 @@ def _copy_samples(run: Run, samples: Iterable[Sample]) -> Path:
     """Put `samples` into the run; a copy that was cut short is made again."""
     if not (run.folder / "imported.json").exists():
         run.rewrite("samples", ())
-        n_samples = 0
+        n_samples = n_characters = 0
+        some: list[Sample] = []
         for sample in samples:
-            run.append("samples", sample)
+            some.append(sample)
             n_samples += 1
+            n_characters += len(sample.completion)
+            if n_characters > COPIED_AT_ONCE:
+                run.append("samples", *some)
+                n_characters = 0
+                some.clear()
+        run.append("samples", *some)
         run.write_json("imported", {"n_samples": n_samples})
     return run.folder
 
 
-# --- evidence ---------------------------------------------------------------------------------
-
-
-@dataclass
-class _Slot:
-    """A program to run once, for all answers that come to it."""
-
-    program: Program | None
-    evidence: Execution | Findings | None = None
-    ready: bool = False
-    n_tries: int = 0
-
-
-class _Checking:
-    """Feeds slots to the checker and takes the evidence back; tries faults again."""
-
-    def __init__(self, checker: Checker, sandbox: Sandbox) -> None:
-        self.checker = checker
-        self.sandbox = sandbox
-        self._again: deque[_Slot] = deque()
-        self._out: dict[int, _Slot] = {}
-
-    def run(self, slots: Iterator[_Slot]) -> Iterator[_Slot]:
-        """Yield every slot once, when its evidence is there."""
-        yield from self._pass(slots)
-        while self._again:  # faults that came back when nothing was left to feed
-            yield from self._pass(iter(()))
-
-    def _pass(self, slots: Iterator[_Slot]) -> Iterator[_Slot]:
-        self._out.clear()
-        for position, evidence in self.checker.check(self._programs(slots), self.sandbox):
-            slot = self._out.pop(position)
-            slot.n_tries += 1
-            if _is_fault(evidence) and slot.n_tries < N_TRIES:
-                self._again.append(slot)
-                continue
-            slot.evidence, slot.ready, slot.program = evidence, True, None
-            yield slot
-        if self._out:
-            raise SandboxError(
-                f"the checker left {len(self._out)} programs without an answer; "
-                "run the same command again to judge them"
-            )
-
-    def _programs(self, slots: Iterator[_Slot]) -> Iterator[Program]:
-        for position, slot in enumerate(self._with_second_tries(slots)):
-            assert slot.program is not None
-            self._out[position] = slot
-            yield slot.program
-
-    def _with_second_tries(self, slots: Iterator[_Slot]) -> Iterator[_Slot]:
-        for slot in slots:
-            while self._again:
-                yield self._again.popleft()
-            yield slot
-        while self._again:
-            yield self._again.popleft()
-
-
-def _is_fault(evidence: Execution | Findings) -> bool:
-    return isinstance(evidence, Execution) and evidence.outcome is Outcome.FAULT
-
-
 # --- the run ----------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class _Line:
+    """The place of one verdict in the file."""
+
+    verdict: Verdict | None = None
 
 
 @dataclass
@@ -292,24 +261,36 @@ class _Session:
     problems: Sequence[Problem]
     answers: Answers
     progress: Progress
-    _waiting: deque[tuple[Problem, Answer, _Slot]] = field(default_factory=deque)
-    """Answers in the order of the file; the first ones wait for evidence."""
+    remembering: Remembering | None = None
+    _lines: deque[_Line] = field(default_factory=deque)
+    """What comes next in the file; the first of them waits for its verdict."""
+    _behind: dict[Slot, list[tuple[_Line, Problem, Answer]]] = field(default_factory=dict)
+    """Slot without evidence -> the answers that wait for it."""
+    _is_through: bool = False
+    """Whether the last answer has been given to the checker."""
     _judged: dict[str, set[int]] = field(default_factory=dict)
     _outcomes: Counter[str] = field(default_factory=Counter)
     _n_before: int = 0
     _began: float = field(default_factory=time.monotonic)
+    _told: float = 0.0
 
-    def go(self, checking: _Checking | None) -> None:
+    def go(self, checking: Checking | None) -> None:
         """Judge what is missing, score, seal."""
         self._take_up()
         if not (self.run.folder / "problems.jsonl").exists():
             self.run.rewrite("problems", [self.task.card(problem) for problem in self.problems])
+        n_found = self._n_found()
         self._tell()
         slots = self._slots()
-        for _ in checking.run(slots) if checking is not None else slots:
-            self._flush()
+        while not self._is_through:
+            some = self._until_too_many_wait(slots)
+            for slot in checking.run(some) if checking is not None else some:
+                for line, problem, answer in self._behind.pop(slot, ()):
+                    line.verdict = self._verdict(problem, answer, slot)
+                self._flush()
         self._flush()
-        assert not self._waiting
+        assert not self._lines
+        self._tell()
         scores = scores_of(self.task, self.run)
         self.run.write_json(SCORES, scores)
         self.run.seal(
@@ -317,9 +298,14 @@ class _Session:
                 "n_problems": len(self.problems),
                 "n_samples": len(self.answers),
                 "n_faults": self._outcomes[Outcome.FAULT],
+                "n_references": _n_references(self.run.folder),
+                "n_from_cache": self._n_found() - n_found,
                 **{f"n_{outcome}": n for outcome, n in sorted(self._outcomes.items())},
             }
         )
+
+    def _n_found(self) -> int:
+        return self.remembering.n_found if self.remembering is not None else 0
 
     def _take_up(self) -> None:
         """Count the verdicts that are there; faults among them are dropped and judged again."""
@@ -339,25 +325,36 @@ class _Session:
         else:
             log.info("%s: %d samples are judged already", self.run.folder, self._n_before)
 
-    def _slots(self) -> Iterator[_Slot]:
+    def _until_too_many_wait(self, slots: Iterator[Slot]) -> Iterator[Slot]:
+        """`slots`, ending early where one program holds up too many verdicts."""
+        for slot in slots:
+            yield slot
+            if len(self._lines) >= N_WAITING:
+                return
+        self._is_through = True
+
+    def _slots(self) -> Iterator[Slot]:
         """One slot for each distinct program of a problem, in order; answers wait behind theirs."""
         for problem in self.problems:
             judged = self._judged.pop(problem.id, set())
-            slots: dict[bytes, _Slot] = {}
+            slots: dict[bytes, Slot] = {}
             for answer in self.answers.of(problem.id):
                 if answer.index in judged:
                     continue
+                self._lines.append(line := _Line())
                 program = self._program(problem, answer)
                 if program is None:
-                    slot = _Slot(None, ready=True)
-                    self._waiting.append((problem, answer, slot))
+                    line.verdict = self._verdict(problem, answer, Slot(None))
                     self._flush()
                     continue
                 key = sha256(program.text.encode("utf-8", "surrogatepass")).digest()
-                twin = slots.get(key)
-                slot = twin or slots.setdefault(key, _Slot(program))
-                self._waiting.append((problem, answer, slot))
-                if twin is None:
+                if key in slots and slots[key].is_ready:
+                    line.verdict = self._verdict(problem, answer, slots[key])
+                    continue
+                is_new = key not in slots
+                slot = slots.setdefault(key, Slot(program))
+                self._behind.setdefault(slot, []).append((line, problem, answer))
+                if is_new:
                     yield slot
 
     def _program(self, problem: Problem, answer: Answer) -> Program | None:
@@ -370,19 +367,29 @@ class _Session:
             )
         return self.task.program(problem, answer.turns)
 
+    def _verdict(self, problem: Problem, answer: Answer, slot: Slot) -> Verdict:
+        return self.task.verdict(problem, answer.index, answer.turns, slot.evidence)
+
     def _flush(self) -> None:
         """Write the verdicts that nothing before them is missing for."""
         verdicts = []
-        while self._waiting and self._waiting[0][2].ready:
-            problem, answer, slot = self._waiting.popleft()
-            verdict = self.task.verdict(problem, answer.index, answer.turns, slot.evidence)
+        while self._lines and (verdict := self._lines[0].verdict) is not None:
+            self._lines.popleft()
             self._outcomes[verdict.outcome] += 1
             verdicts.append(verdict)
         if verdicts:
             self.run.append("verdicts", *verdicts)
-            self._tell()
+            if time.monotonic() - self._told > TELL_EVERY_S:
+                self._tell()
 
     def _tell(self) -> None:
+        self._told = time.monotonic()
         n = self._outcomes.total()
-        rate = (n - self._n_before) / max(time.monotonic() - self._began, 1e-9)
+        rate = (n - self._n_before) / max(self._told - self._began, 1e-9)
         self.progress(n, len(self.answers), f"{rate:,.0f} samples/s")
+
+
+def _n_references(folder: Path) -> int:
+    """Reference programs that were run; none where the check was left out."""
+    path = folder / f"{REFERENCES}.json"
+    return sum(json.loads(path.read_bytes()).values()) if path.exists() else 0
