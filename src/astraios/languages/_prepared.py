@@ -60,7 +60,7 @@ def run_tool(command: Sequence[str], folder: Path, **environment: str) -> str:
     Raises:
         WorkError: if it fails; with what it said.
     """
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         command, cwd=folder, env={**tool_environment(), **environment}, check=False,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
     )  # fmt: skip
