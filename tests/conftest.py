@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,16 +36,29 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What fixtures of a whole session judge goes to a folder that is thrown away."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASTRAIOS_CACHE", str(tmp_path_factory.mktemp("session-cache")))
-        yield
+def toolchains(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What compilers make once, for all tests; programs of root run as others, who must read it.
+
+    Also keeps what fixtures of a whole session judge out of the user's cache.
+    """
+    with tempfile.TemporaryDirectory(prefix="astraios-toolchains-") as folder:
+        Path(folder).chmod(0o755)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ASTRAIOS_CACHE", _cache(tmp_path_factory, Path(folder)))
+            yield Path(folder)
 
 
 @pytest.fixture(autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, toolchains: Path
+) -> Path:
     """A verdict cache for every test alone: each runs its programs, whatever ran before it."""
+    folder = _cache(tmp_path_factory, toolchains)
+    monkeypatch.setenv("ASTRAIOS_CACHE", folder)
+    return Path(folder)
+
+
+def _cache(tmp_path_factory: pytest.TempPathFactory, toolchains: Path) -> str:
     folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("ASTRAIOS_CACHE", str(folder))
-    return folder
+    (folder / "toolchains").symlink_to(toolchains)
+    return str(folder)

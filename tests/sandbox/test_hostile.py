@@ -1,8 +1,8 @@
 """Hostile programs: none gets a pass it did not earn, gets out, or leaves anything behind.
 
-The programs lie in `hostile/`, one family a file. Each runs at every level that works here and is
-strong enough for it (at weaker ones it might really do harm), then an honest program is judged by
-the same server.
+The programs lie in `hostile/<language>/`, one family a file. Each runs at every level that works
+here and is strong enough for it (at weaker ones it might really do harm), then an honest program is
+judged by the same server.
 """
 
 from __future__ import annotations
@@ -16,27 +16,25 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from astraios import languages, registry
 from astraios.checkers.unittests import checker
+from astraios.errors import MissingToolError
+from astraios.languages import Language
 from astraios.records import Execution, Outcome, Program
 from astraios.sandbox import LEVELS, Limits, Sandbox
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the attacks are made for Linux")
 
-TESTS = """
-def check(answer):
-    assert answer(2) == 3
-    assert answer(41) == 42
-    assert answer(-1) == 0
-
-check(answer)
-"""
-HONEST = "def answer(n):\n    return n + 1"
+HOSTILE = Path(__file__).with_name("hostile")
+FAMILIES = ("forging", "exhaustion", "escape", "residue")
 LIMITS = Limits(cpu_s=0.2, wall_s=3.0, memory_mib=512, output_kib=1024, disk_mib=8, n_tasks=8)
+COMMAND_LIMITS = replace(LIMITS, cpu_s=2.0, wall_s=6.0, n_tasks=64)
+"""For languages whose runtime takes some of it before the program begins."""
 KEY = 0x41535452
 SECRET = "correct-horse-battery"
 
@@ -45,6 +43,7 @@ SECRET = "correct-horse-battery"
 class Case:
     """One program of `hostile/`."""
 
+    language: str
     family: str
     name: str
     weakest: str
@@ -54,19 +53,27 @@ class Case:
     code: str
 
 
-def read_cases(family: Path) -> Iterator[Case]:
+def read_cases(path: Path) -> Iterator[Case]:
     """Programs of one file, each below a header `=== name | weakest level | outcome`."""
-    _, *parts = family.read_text(encoding="utf-8").split("\n=== ")
+    _, *parts = path.read_text(encoding="utf-8").split("\n=== ")
     for part in parts:
         header, _, code = part.partition("\n")
         name, weakest, outcome = header.split(" | ")
-        yield Case(family.stem, name, weakest, outcome, code.rstrip("\n"))
+        yield Case(path.parent.name, path.stem, name, weakest, outcome, code.rstrip("\n"))
 
 
+def text_of(language: str, stem: str) -> str:
+    """The tests of a language, or its honest program."""
+    (path,) = (HOSTILE / language).glob(f"{stem}.*")
+    return path.read_text(encoding="utf-8")
+
+
+LANGUAGES = sorted(path.name for path in HOSTILE.iterdir())
 CASES = [
     case
-    for family in sorted((Path(__file__).parent / "hostile").glob("*.txt"))
-    for case in read_cases(family)
+    for language in LANGUAGES
+    for family in FAMILIES
+    for case in read_cases(HOSTILE / language / f"{family}.txt")
 ]
 
 
@@ -195,22 +202,43 @@ def accept(listener: socket.socket, reached: list[str]) -> None:
         return  # closed
 
 
-def judge(sandbox: Sandbox, *codes: str) -> list[Execution]:
-    programs = [Program(language="python", code=code, tests=TESTS) for code in codes]
-    return [e for _, e in sorted(checker.check(programs, sandbox, limits=LIMITS))]
+def judge(sandbox: Sandbox, name: str, *codes: str) -> list[Execution]:
+    """What became of programs in language `name`; skips where it cannot run."""
+    language: Language = registry.load(languages, "language", name)
+    try:
+        language.toolchain()
+        recipe = language.recipe()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    tests = "\n" + text_of(name, "tests")
+    if recipe is not None:
+        codes = tuple(map(language.candidate, codes))
+    programs = [Program(language=name, code=code, tests=tests) for code in codes]
+    limits = LIMITS if recipe is None else COMMAND_LIMITS
+    try:
+        return [e for _, e in sorted(checker.check(programs, sandbox, limits=limits))]
+    except MissingToolError as error:
+        if "private folder" not in str(error):
+            raise
+        pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{case.family}-{case.name}" for case in CASES])
+def ids(case: Case) -> str:
+    return f"{case.language}-{case.family}-{case.name}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
 def test_hostile_program_gains_nothing_and_leaves_nothing(
     case: Case, sandbox: Sandbox, bait: Bait
 ) -> None:
     if LEVELS.index(sandbox.level) > LEVELS.index(case.weakest):
         pytest.skip(f"not held below level {case.weakest}")
-    judge(sandbox, HONEST)
+    right = text_of(case.language, "honest")
+    judge(sandbox, case.language, right)
     before, n_before = bait.state(), n_descendants()
     started = time.monotonic()
 
-    hostile, honest = judge(sandbox, bait.fill(case.code), HONEST)
+    hostile, honest = judge(sandbox, case.language, bait.fill(case.code), right)
 
     if case.outcome == "not":
         assert hostile.outcome is not Outcome.PASSED, hostile
@@ -220,13 +248,20 @@ def test_hostile_program_gains_nothing_and_leaves_nothing(
     assert honest.outcome is Outcome.PASSED, honest
     assert bait.state() == before
     assert n_descendants() == n_before
-    # A bound that a hung engine breaks, not a measure of speed: twice the wall limit, and reserve.
-    assert time.monotonic() - started < 60
+    # A bound that a hung engine breaks, not a measure of speed: limits of building and running.
+    assert time.monotonic() - started < 300
     assert hostile.peak_mib < LIMITS.memory_mib + 64
     assert len(hostile.message) <= 200
     hostile.model_dump_json().encode("utf-8")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_family_is_tried(language: str) -> None:
+    cases = [case for case in CASES if case.language == language]
+
+    assert {case.family for case in cases} == set(FAMILIES)
+    assert len({case.name for case in cases}) == len(cases) >= 12
+
+
 def test_at_least_sixty_programs_are_tried() -> None:
     assert len(CASES) >= 60
-    assert len({(case.family, case.name) for case in CASES}) == len(CASES)

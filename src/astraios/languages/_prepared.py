@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
+import os
 import shutil
 import subprocess
 import tempfile
@@ -30,9 +31,9 @@ def prepared(name: str, facts: Mapping[str, str], make: Callable[[Path], None]) 
         facts: everything it depends on: sources, versions, options.
         make: fills the folder it is given.
     """
-    home = cache_dir()
+    home = _home()
     if home is not None:
-        folder = home / "toolchains" / f"{name}-{digest(dict(facts))}"
+        folder = home.resolve() / f"{name}-{digest(dict(facts))}"
         if folder.is_dir():
             return folder
         try:
@@ -43,6 +44,13 @@ def prepared(name: str, facts: Mapping[str, str], make: Callable[[Path], None]) 
         except StorageError as error:
             log.warning("%s is prepared anew for this process: %s", name, error)
     return _for_this_process(name, make)
+
+
+def _home() -> Path | None:
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "ASTRAIOS_CACHE" not in os.environ:
+        return Path("/var/cache/astraios")  # programs of root run as another user, who must read it
+    cache = cache_dir()
+    return cache / "toolchains" if cache else None
 
 
 @functools.lru_cache
