@@ -51,11 +51,11 @@ class ExtraTests:
         Raises:
             DataError: names file and line of the first.
         """
-        for name in sorted(set(self.texts) - set(problem_ids), key=list(self.texts).index):
-            raise DataError(
-                f"{self.places[name]}: {task} has no problem {name!r}."
-                f"{did_you_mean(name, problem_ids)}"
-            )
+        for name, where in self.places.items():
+            if name not in problem_ids:
+                raise DataError(
+                    f"{where}: {task} has no problem {name!r}.{did_you_mean(name, problem_ids)}"
+                )
 
 
 def read_extra_tests(path: Path) -> ExtraTests:
