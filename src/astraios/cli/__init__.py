@@ -288,6 +288,20 @@ def grade(
     sandbox: SandboxLevel = "auto",
     limit_problems: Annotated[int | None, typer.Option(min=1, help="First problems only.")] = None,
     limit_samples: Annotated[int | None, typer.Option(min=1, help="First samples only.")] = None,
+    extra_tests: Annotated[
+        Path | None, typer.Option(help="JSONL of more tests, for tasks that take them.")
+    ] = None,
+    references: Annotated[
+        bool,
+        typer.Option(
+            "--references/--no-references",
+            help="Run the reference solutions first: do they fare as they must on this machine?",
+        ),
+    ] = True,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache/--no-cache", help="Use verdicts of programs that ran here before."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run a file of generations against its task and score it."""
@@ -297,7 +311,7 @@ def grade(
     from astraios.config import data_dir as find_data
     from astraios.evaluation.grade import grade as grade_file
 
-    with _interruptible(), bar(f"grade {task}", "programs") as progress:
+    with _interruptible(), bar(f"grade {task}", "samples") as progress:
         result = grade_file(
             generations,
             task,
@@ -307,10 +321,17 @@ def grade(
             sandbox=sandbox,
             limit_problems=limit_problems,
             limit_samples=limit_samples,
+            extra_tests=extra_tests,
+            references=references,
+            cache=cache,
             progress=progress,
         )
     if result.was_done:
         say(f"graded already, nothing to do: {result.run}")
+    elif result.n_from_cache:
+        say(f"{result.n_from_cache:,} programs ran here before (--no-cache runs them again)")
+    for name, why in result.known_exceptions.items():
+        say(f"the reference solution of {name} does not pass here, as is known: {why}")
     if as_json:
         _print_json(result.as_json())
     else:

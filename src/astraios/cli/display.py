@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,14 +59,57 @@ def _bars(on: Console) -> Progress:
 
 @contextmanager
 def bar(label: str, unit: str) -> Iterator[Report]:
-    """A progress function for one piece of work; silent where nobody watches."""
+    """A progress function for one piece of work: a bar on a terminal, elsewhere a line at times."""
     on = console()
     if not on.is_terminal:
-        yield lambda done, total, note: None
+        yield Lines(label, unit)
         return
     with _bars(on) as bars:
         task = bars.add_task(label, total=None, unit=unit, note="")
-        yield lambda done, total, note: bars.update(task, completed=done, total=total, note=note)
+        begun = False
+
+        def update(done: int, total: int, note: str) -> None:
+            nonlocal begun
+            if not begun:  # what an earlier run did says nothing of the speed of this one
+                bars.reset(task, completed=done, total=total)
+                begun = True
+            bars.update(task, completed=done, total=total, note=note)
+
+        yield update
+
+
+class Lines:
+    """Progress where nobody watches: a line to standard error every now and then.
+
+    `grade x: 1,200 of 3,280 samples, 130 samples/s, 0:16 left`
+    """
+
+    EVERY_S = 30.0
+
+    def __init__(self, label: str, unit: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._label, self._unit, self._clock = label, unit, clock
+        self._before: tuple[float, int] | None = None
+        """When the last line was written, and how much was done then."""
+
+    def __call__(self, done: int, total: int, note: str) -> None:
+        now = self._clock()
+        if self._before is None:
+            self._before = now, done
+        began, n_before = self._before
+        if now - began < self.EVERY_S:
+            return
+        rate = (done - n_before) / (now - began)
+        left = f", {_duration((total - done) / rate)} left" if rate else ""
+        note = f", {note}" if note else ""
+        say(f"{self._label}: {done:,} of {total:,} {self._unit}{note}{left}")
+        self._before = now, done
+
+
+def _duration(seconds: float) -> str:
+    """`0:16`, `12:05`, `3:00:00`."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 
 
 class StudyDisplay:

