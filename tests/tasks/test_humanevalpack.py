@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def test_a_language_file_is_all_a_language_needs(kind):
     packed = {"python", "java", "js", "cpp", "go", "rust"} & set(registry.names(languages))
     served = {name.removeprefix(kind) for name in tasks.names() if name.startswith(kind)}
     assert served == packed
+
+
+def test_every_kind_of_task_is_there_in_six_languages():
+    languages_ = ("python", "java", "js", "cpp", "go", "rust")
+    kinds = [name.removesuffix("python") for name in ALL]
+    assert {kind + language for kind in kinds for language in languages_} <= set(tasks.names())
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -186,3 +193,80 @@ def test_an_unknown_edition_is_refused_with_the_known_ones():
 def test_an_unknown_task_is_refused_with_the_nearest():
     with pytest.raises(UnknownNameError, match=f"Did you mean '{FIX_TESTS}'"):
         tasks.task("humanevalfixtest-python")
+
+
+# --- other languages ---
+
+
+GO_ROW = {
+    "task_id": "Go/0",
+    "prompt": 'import (\n    "strings"\n)\n\n// Twice the number.\nfunc Twice(n int) int {\n',
+    "import": 'import (\n    "strings"\n)\n',
+    "test_setup": 'package main\n\nimport (\n    "testing"\n)\n',
+    "declaration": "\nfunc Twice(n int) int {\n",
+    "canonical_solution": "    return 2 * n\n}\n\n",
+    "buggy_solution": "    return n\n}\n\n",
+    "bug_type": "missing logic",
+    "test": "func TestTwice(t *testing.T) {\n    if Twice(2) != 4 { t.Fail() }\n}\n",
+    "entry_point": "Twice",
+    "docstring": "Twice the number.",
+    "instruction": "Write a Go function `func Twice(n int) int` that gives twice the number.",
+}
+
+
+@pytest.fixture
+def go_rows(tmp_path):
+    (tmp_path / "humanevalpack").mkdir()
+    (tmp_path / "humanevalpack/go.jsonl").write_text(json.dumps(GO_ROW) + "\n")
+    return tmp_path
+
+
+def test_go_problems_bring_their_imports_and_setup(go_rows):
+    (problem,) = tasks.task("humanevalfixtests-go").problems(go_rows)
+    assert (problem.imports, problem.test_setup) == (GO_ROW["import"], GO_ROW["test_setup"])
+
+
+def test_a_program_is_assembled_by_the_edition(go_rows):
+    clean, original = (
+        task.references(task.problems(go_rows)[0])[0]
+        for task in map(tasks.task, ("humanevalfixtests-go", "humanevalfixtests-go@original"))
+    )
+    assert clean.tests == original.tests == "\n" + GO_ROW["test"]
+    assert clean.code.startswith('package main\n\nimport (\n    "testing"\n)\n')
+    assert '"strings"' not in clean.code
+    assert original.code == GO_ROW["test_setup"] + "\n" + (
+        GO_ROW["prompt"] + GO_ROW["canonical_solution"]
+    )
+
+
+@pytest.mark.parametrize("name", [name.replace("python", "go") for name in ALL])
+def test_the_edition_decides_where_go_is_cut_and_generation_stops(go_rows, name):
+    answer = "\n    seen := map[int]struct{}{}\n    return 2\n}"
+    for task, kept in (
+        (tasks.task(name), answer),
+        (tasks.task(f"{name}@original"), "\n    seen := map[int]"),
+    ):
+        (problem,) = task.problems(go_rows)
+        turns = turns_of(name.replace("go", "python"), answer)
+        assert task.final_text(problem, turns).endswith("int {" + kept)
+        assert ("struct" in task.prompt(problem, turns[:-1], "octocoder").stops) == (kept != answer)
+
+
+def test_leaving_the_original_edition_brings_the_mended_stops_back():
+    task = tasks.task("humanevalfixtests-go@original").edition("clean")
+    assert task.version == tasks.task("humanevalfixtests-go").version
+    assert "struct" not in task.language.stops
+
+
+def test_known_exceptions_go_by_language_and_edition():
+    known = {
+        name: set(tasks.task(f"humanevalfixtests-{name}").known_exceptions())
+        for name in ("rust", "go", "go@original", "python", "java")
+    }
+    assert known == {
+        "rust": {"Rust/32", "Rust/50"},
+        "go": set(),
+        "go@original": {"Go/27"},
+        "python": set(),
+        "java": set(),
+    }
