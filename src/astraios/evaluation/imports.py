@@ -13,12 +13,15 @@ as the task's do. If another task fits instead, it is named.
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from astraios import tasks
@@ -47,8 +50,8 @@ class Item:
 
     problem: Problem
     sample: Sample
-    where: str
-    """`line 3`, or `problem Python/3, sample 2`."""
+    line: int = 0
+    """Where it stands in a file of lines, counted from 1."""
     free: bool = False
     """Whether it may begin as it likes: EvalPlus solutions are programs of their own."""
 
@@ -128,7 +131,7 @@ class Generations:
             else:
                 index = place
             where = f"problem {problem.id}, sample {index}"
-            yield Item(problem, self._final(problem, index, value, where), where)
+            yield Item(problem, self._final(problem, index, value, where))
 
     def _lists_per_problem(self) -> int:
         n_problems = len(self.problems)
@@ -163,19 +166,11 @@ class Generations:
     def _from_lines(self) -> Iterator[Item]:
         by_id = {problem.id: problem for problem in self.problems}
         indexes: Counter[str] = Counter()
-        seen: dict[tuple[str, int, int], int] = {}
         for number, row in line_items(self.path):
             where = f"line {number}"
             if "problem_id" in row:
                 sample = self._ours(row, where)
                 problem = self._problem(by_id, sample.problem_id, where)
-                key = (sample.problem_id, sample.index, sample.turn)
-                if key in seen:
-                    raise GenerationsError(
-                        f"{self.path}: {where}: sample {sample.index}, turn {sample.turn} of "
-                        f"problem {sample.problem_id} is there twice, first on line {seen[key]}"
-                    )
-                seen[key] = number
             elif "task_id" in row:
                 problem = self._problem(by_id, row["task_id"], where)
                 sample = self._evalplus(problem, indexes[problem.id], row, where)
@@ -185,7 +180,7 @@ class Generations:
                     f"{self.path}: {where}: expected the field 'problem_id' (our samples) or "
                     f"'task_id' (EvalPlus), found {', '.join(map(repr, row)) or 'none'}"
                 )
-            yield Item(problem, sample, where, free="solution" in row)
+            yield Item(problem, sample, number, free="solution" in row)
 
     def _problem(self, by_id: dict[str, Problem], name: Any, where: str) -> Problem:
         if isinstance(name, str) and name.startswith(HUMANEVAL):
@@ -231,13 +226,12 @@ class Generations:
         """Every problem has the same number of samples, or at least as many as are judged."""
         if self._shape is Shape.LISTS:
             self._lists_per_problem()
-        indexes: dict[str, set[int]] = {}
-        for item in self.items():
-            indexes.setdefault(item.problem.id, set()).add(item.sample.index)
-        counts = [
-            (problem.id, len(indexes.get(problem.id, ())))
-            for problem in self.problems[: self.limit_problems]
-        ]
+        keys = self._keys()
+        self._refuse_twins(keys)
+        distinct = np.unique(keys[:2], axis=1)  # turns of one sample count once
+        wanted = self.problems[: self.limit_problems]
+        found = np.bincount(distinct[0], minlength=len(wanted))
+        counts = [(problem.id, int(n)) for problem, n in zip(wanted, found, strict=True)]
         most = max(n for _, n in counts)
         needed = most if self.limit_samples is None else min(most, self.limit_samples)
         for name, n in counts:
@@ -246,6 +240,28 @@ class Generations:
                 advice = f"; --limit-samples {n} takes as many of each" if n else ""
                 raise _UnfitError(f"{few}, others have {most}: the file is incomplete{advice}")
         return sum(n for _, n in counts)
+
+    def _keys(self) -> NDArray[np.int64]:
+        """One column a sample: place of its problem, index, turn, line. 32 bytes, not a text."""
+        places = {problem.id: place for place, problem in enumerate(self.problems)}
+        columns = array("q"), array("q"), array("q"), array("q")
+        for item in self.items():
+            key = places[item.problem.id], item.sample.index, item.sample.turn, item.line
+            for column, value in zip(columns, key, strict=True):
+                column.append(value)
+        return np.stack([np.array(column, dtype=np.int64) for column in columns])
+
+    def _refuse_twins(self, keys: NDArray[np.int64]) -> None:
+        order = np.lexsort(keys[::-1])
+        before, after = keys[:, order[:-1]], keys[:, order[1:]]
+        twins = np.flatnonzero((before[:3] == after[:3]).all(axis=0))
+        if len(twins):
+            at = twins[np.argmin(after[3, twins])]
+            place, index, turn, line = (int(value) for value in after[:, at])
+            raise GenerationsError(
+                f"{self.path}: line {line}: sample {index}, turn {turn} of problem "
+                f"{self.problems[place].id} is there twice, first on line {before[3, at]}"
+            )
 
     def _check_openings(self) -> None:
         """Each problem has a text that begins as its prompt does."""
