@@ -286,6 +286,17 @@ def cache_dir() -> Path | None:
         return None
 
 
+def toolchains_dir() -> Path | None:
+    """The folder of what compilers make once: in `cache_dir`, or where everybody can read it.
+
+    The sandbox may run programs of root as another user, who could not enter root's home.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "ASTRAIOS_CACHE" not in os.environ:
+        return Path("/var/cache/astraios")
+    cache = cache_dir()
+    return cache / "toolchains" if cache else None
+
+
 def tool_environment(keep: Iterable[str] = ("PATH", "LANG", "LC_ALL", "TMPDIR")) -> dict[str, str]:
     """The part of our environment that a trusted tool (a compiler's `--version`) may see."""
     return {name: os.environ[name] for name in keep if name in os.environ}

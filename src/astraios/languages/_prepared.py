@@ -9,14 +9,13 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
-import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from astraios.config import cache_dir, digest, tool_environment
+from astraios.config import digest, tool_environment, toolchains_dir
 from astraios.errors import StorageError, WorkError
 from astraios.files import fill_folder
 
@@ -31,7 +30,7 @@ def prepared(name: str, facts: Mapping[str, str], make: Callable[[Path], None]) 
         facts: everything it depends on: sources, versions, options.
         make: fills the folder it is given.
     """
-    home = _home()
+    home = toolchains_dir()
     if home is not None:
         folder = home.resolve() / f"{name}-{digest(dict(facts))}"
         if folder.is_dir():
@@ -44,13 +43,6 @@ def prepared(name: str, facts: Mapping[str, str], make: Callable[[Path], None]) 
         except StorageError as error:
             log.warning("%s is prepared anew for this process: %s", name, error)
     return _for_this_process(name, make)
-
-
-def _home() -> Path | None:
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and "ASTRAIOS_CACHE" not in os.environ:
-        return Path("/var/cache/astraios")  # programs of root run as another user, who must read it
-    cache = cache_dir()
-    return cache / "toolchains" if cache else None
 
 
 @functools.lru_cache

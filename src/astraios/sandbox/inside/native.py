@@ -414,6 +414,7 @@ class _Watch:
 
 
 def clipped_answer(outcome: str, phase: str, message: str) -> Answer:
+    """An answer that holds no more than it may."""
     return {
         "outcome": outcome, "phase": phase, "message": message[:_CLIPPED], "error": "",
         "exit_code": None, "signal": None, "cpu_s": 0.0, "wall_s": 0.0, "peak_mib": 0.0,
