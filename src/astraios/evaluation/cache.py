@@ -93,7 +93,7 @@ class VerdictCache:
         self._largest = largest_mib * 2**20
         self._data: sqlite3.Connection | None = None
         self._is_usable = True
-        self._new: dict[bytes, str] = {}
+        self._new: dict[bytes, Execution] = {}
         self._used: set[bytes] = set()
         """Entries to be marked as used today."""
         self._today = int(time.time()) // DAY_S
@@ -101,13 +101,14 @@ class VerdictCache:
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Execution]:
         """The entries among `keys` that are there."""
-        return self._try(lambda data: self._find(data, keys)) or {}
+        found = self._try(lambda data: self._find(data, keys)) or {}
+        return found | {key: self._new[key] for key in keys if key in self._new}
 
     def keep(self, key: bytes, execution: Execution) -> None:
         """Add an entry; it is on disk after `write`, which happens now and then by itself."""
         if not self._is_usable:
             return
-        self._new[key] = execution.model_dump_json(exclude_defaults=True)
+        self._new[key] = execution
         late = time.monotonic() - self._written > WRITE_EVERY_S
         if late or len(self._new) >= BATCH:
             self.write()
@@ -194,7 +195,10 @@ class VerdictCache:
         return found
 
     def _write(self, data: sqlite3.Connection) -> None:
-        rows = [(key, text, self._today) for key, text in self._new.items()]
+        rows = [
+            (key, execution.model_dump_json(exclude_defaults=True), self._today)
+            for key, execution in self._new.items()
+        ]
         data.execute("BEGIN IMMEDIATE")
         try:
             data.executemany("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", rows)
