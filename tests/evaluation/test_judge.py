@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import multiprocessing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astraios import tasks
+from astraios.checkers import Checker
 from astraios.errors import (
     DataError,
     ForeignRunError,
@@ -15,9 +19,19 @@ from astraios.errors import (
     UnfinishedRunError,
     WorkError,
 )
-from astraios.evaluation.judge import JudgeConfig, judge
+from astraios.evaluation import judge as module
+from astraios.evaluation.judge import JudgeConfig, judge, judge_config
 from astraios.evaluation.score import score
-from astraios.records import Outcome, ProblemCard, RunKind, Score, Verdict
+from astraios.records import (
+    Execution,
+    Finish,
+    Outcome,
+    ProblemCard,
+    RunKind,
+    Sample,
+    Score,
+    Verdict,
+)
 from astraios.runs import Run, read_run
 
 CONFIG = JudgeConfig(task="toy", task_version="1", checker="toy")
@@ -293,3 +307,115 @@ def test_a_missing_toolchain_is_said_before_anything_runs(tmp_path, toy, samples
 def test_a_judged_run_can_be_read(tmp_path, toy, samples):
     run = run_judge(toy, samples, tmp_path / "run")
     assert read_run(run.folder).manifest.inputs.keys() == {"problems"}
+
+
+# --- verdicts of earlier runs ---
+
+
+def without_times(run):
+    times = ("cpu_s", "wall_s", "peak_mib")
+    return [v.model_dump(exclude=set(times)) for v in run.read("verdicts", Verdict)]
+
+
+def test_verdicts_are_the_same_with_and_without_a_cache(tmp_path, toy, samples):
+    checkers = [toy.Checker() for _ in range(3)]
+    plain, cold, warm = (
+        run_judge(toy, samples, tmp_path / str(n), checker=checker, cache=n > 0)
+        for n, checker in enumerate(checkers)
+    )
+    assert without_times(plain) == without_times(cold) == without_times(warm)
+    assert [len(checker.ran) for checker in checkers] == [9, 9, 0]
+    assert [run.manifest.counts["n_from_cache"] for run in (plain, cold, warm)] == [0, 0, 9]
+
+
+def test_without_a_cache_no_file_is_made(tmp_path, toy, samples, cache_folder):
+    run_judge(toy, samples, tmp_path / "run", references=True)
+    assert not list(cache_folder.glob("*.sqlite"))
+
+
+def test_references_are_known_from_an_earlier_run_too(tmp_path, toy, samples):
+    run_judge(toy, samples, tmp_path / "first", references=True, cache=True)
+    checker = toy.Checker()
+    run = run_judge(toy, samples, tmp_path / "run", checker=checker, references=True, cache=True)
+    assert checker.ran == []
+    assert (run.manifest.counts["n_references"], run.manifest.counts["n_from_cache"]) == (6, 9)
+
+
+def test_references_that_were_left_out_are_visible(tmp_path, toy, samples):
+    run = run_judge(toy, samples, tmp_path / "run")
+    assert run.manifest.counts["n_references"] == 0
+
+
+def test_time_outs_run_again_whatever_is_known(tmp_path, toy):
+    made = [toy.sample("t/0", n, kind) for n, kind in enumerate(("passed", "timed_out", "fault"))]
+    run_judge(toy, made, tmp_path / "first", cache=True)
+    checker = toy.Checker()
+    run_judge(toy, made, tmp_path / "run", checker=checker, cache=True)
+    assert {program.code for program in checker.ran} == {"timed_out", "fault"}
+
+
+def test_what_an_interrupted_run_found_out_is_not_run_again(tmp_path, toy, samples):
+    with pytest.raises(KeyboardInterrupt):
+        run_judge(toy, samples, tmp_path / "run", checker=toy.Checker(dies_after=5), cache=True)
+    rest = toy.Checker()
+    run_judge(toy, samples, tmp_path / "run", checker=rest, cache=True)
+    assert len(rest.ran) == 9 - 5
+
+
+# --- memory ---
+
+
+class Stubborn(Checker):
+    """Ends all programs but the first, until nothing more is given to it."""
+
+    def __init__(self):
+        self.most = 0
+        self.passes = 0
+
+    def check(self, programs, sandbox):
+        self.passes += 1
+        first, taken = None, 0
+        for position, program in enumerate(programs):
+            taken += 1
+            if first is None and "long" in program.code:
+                first = position
+                continue
+            yield position, Execution(outcome=Outcome.PASSED)
+        self.most = max(self.most, taken)
+        if first is not None:
+            yield first, Execution(outcome=Outcome.TIMED_OUT)
+
+    def version(self):
+        return "stubborn 1"
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_verdicts_that_wait_for_a_long_program_are_bounded(tmp_path, toy, monkeypatch, cache):
+    monkeypatch.setattr(module, "N_WAITING", 300)
+    made = [toy.sample("t/0", n, f"passed {n}" if n != 20 else "long") for n in range(1000)]
+    checker = Stubborn()
+    run = run_judge(toy, made, tmp_path / "run", checker=checker, cache=cache)
+    outcomes = ["passed"] * 20 + ["timed_out"] + ["passed"] * 979
+    assert verdicts(run) == [("t/0", n, outcome) for n, outcome in enumerate(outcomes)]
+    assert checker.passes == 2
+
+
+# --- elsewhere ---
+
+
+def test_a_judging_can_be_sent_to_another_process(tmp_path, rows, pack):
+    task = tasks.task("humanevalsynthesize-python")
+    problems = task.problems(rows)[:2]
+    texts = [row["prompt"] + row["canonical_solution"] for row in pack[:2]]
+    samples = [
+        Sample(problem_id=p.id, index=0, prompt_sha="", completion=t, finish=Finish.GIVEN)
+        for p, t in zip(problems, texts, strict=True)
+    ]
+    config = judge_config(task, jobs=1)
+    call = functools.partial(
+        judge, task, samples, problems=problems, config=config, references=False
+    )
+    here = call(tmp_path / "here")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:  # nothing is inherited
+        there = pool.apply(call, (tmp_path / "there",))
+    assert verdicts(here) == verdicts(there) == [(p.id, 0, "passed") for p in problems]
