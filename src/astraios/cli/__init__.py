@@ -329,7 +329,8 @@ def grade(
     if result.was_done:
         say(f"graded already, nothing to do: {result.run}")
     elif result.n_from_cache:
-        say(f"{result.n_from_cache:,} programs ran here before (--no-cache runs them again)")
+        n = f"{result.n_from_cache:,}"
+        say(f"{n} programs were known from earlier runs (--no-cache runs them again)")
     for name, why in result.known_exceptions.items():
         say(f"the reference solution of {name} does not pass here, as is known: {why}")
     if as_json:

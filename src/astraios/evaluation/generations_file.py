@@ -227,10 +227,11 @@ class _Cursor:
                 value, end = self._decoder.raw_decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
                 offset = error.pos - self._at
+                is_open = error.msg.startswith("Unterminated string")
                 split = error.pos > len(self._buffer) - SPLIT_AT_MOST
-                if (split or error.msg.startswith("Unterminated string")) and self._more():
+                if (split or is_open) and self._more():
                     continue
-                self._at += offset
+                self._at = len(self._buffer) if is_open else self._at + offset
                 self.fail(error.msg)
             except (ValueError, RecursionError) as error:
                 self.fail(_reason(error))

@@ -90,7 +90,9 @@ class Generations:
             self._check_openings()
         except _UnfitError as unfit:
             others = (name for name in rivals if name != self.task.name)
-            raise GenerationsError(f"{self.path}: {unfit}{self._suggest(others)}") from None
+            n_fits, n_problems, _ = self._fit(self.task, 0)
+            suggestion = "" if 0 < n_fits == n_problems else self._suggest(others)
+            raise GenerationsError(f"{self.path}: {unfit}{suggestion}") from None
         self._refuse_closer([name for name in rivals if _is_kin(name, self.task.name)])
         return n_samples
 
