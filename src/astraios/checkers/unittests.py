@@ -83,9 +83,9 @@ def _job(
 ) -> Job:
     if recipe is not None:
         harness = language.harness(program.tests)
-        return Job(program.tests, limits, (), control, recipe, harness)
+        return Job(program.tests, limits, control=control, recipe=recipe, harness=harness)
     preload = language.preload(f"{program.code}\n{program.tests}")
-    return Job(program.tests, limits, preload, control)
+    return Job(program.tests, limits, preload, control, language.preamble)
 
 
 checker = UnitTests()

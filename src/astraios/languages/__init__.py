@@ -43,6 +43,8 @@ class Language(ABC):
     """Stop words, in order; each cuts a completion at its first occurrence."""
     limits: Limits
     """What one program of the original benchmark may use."""
+    preamble: str = ""
+    """What `candidate` puts in front of all code, if that can be run once for many programs."""
     tests_are_statements: bool = False
     """Whether tests are statements of the program itself, so that more can stand behind them."""
 

@@ -50,6 +50,7 @@ class Python(Language):
     # 10 s as in the harness, of CPU instead of wall time. It prints into memory without a limit;
     # ours is far above what a program that solves something prints.
     limits = Limits(cpu_s=10.0, wall_s=60.0, memory_mib=2048, output_kib=16384)
+    preamble = _IMPORTS
 
     def truncate(self, completion: str) -> str:
         text = completion.rstrip()

@@ -49,6 +49,8 @@ class Job:
     """Modules that the server imports once, before any program."""
     control: bool = True
     """Whether a pass is checked by tests that nothing honest can pass."""
+    preamble: str = ""
+    """What candidates begin with, trusted: run once by a server instead of by each program."""
     recipe: Recipe | None = None
     """How to build and run the programs; None if the server's interpreter runs them."""
     harness: Harness | None = None
@@ -257,7 +259,8 @@ class _Run:
         if server.job is not item.job and server.job != item.job:
             common = {"limits": asdict(item.job.limits), "control": item.job.control}
             if item.job.harness is None:
-                server.send({"tests": item.job.tests, **common})
+                preamble = item.job.preamble
+                server.send({"tests": item.job.tests, "preamble": preamble, **common})
             else:
                 server.send({"harness": asdict(item.job.harness), **common})
         server.job = item.job
@@ -428,7 +431,9 @@ def _try(level: str) -> tuple[Server | None, str]:
 def _harmless(server: Server) -> str:
     """Empty if a right program passes and a wrong one fails."""
     limits = asdict(Limits(cpu_s=5.0, wall_s=20.0, memory_mib=1024))
-    server.send({"tests": "assert answer() == 42", "limits": limits, "control": True})
+    server.send(
+        {"tests": "assert answer() == 42", "preamble": "", "limits": limits, "control": True}
+    )
     expected = {"def answer(): return 42": "passed", "def answer(): return 41": "failed"}
     for code, outcome in expected.items():
         server.send({"run": 0, "code": code})

@@ -62,9 +62,9 @@ def main(descriptor: int) -> None:
         held = None
     if held is None:
         os._exit(0)
-    characters = server.output_characters
+    streams = server.streams
     del server, control, order, detail
-    program.drive(held, characters, CHANNEL)
+    program.drive(held, streams, CHANNEL)
 
 
 def _where(error: Exception) -> str:

@@ -23,7 +23,7 @@ _OF_OS = (
     "chmod", "chown", "chroot", "lchflags", "lchmod", "lchown", "getcwd", "chdir",
 )  # fmt: skip
 _OF_SHUTIL = ("rmtree", "move", "chown")
-_MODULES = ("ipdb", "joblib", "resource", "psutil", "tkinter")
+_MODULES = ("ipdb", "joblib", "psutil", "tkinter")
 
 
 class Streams(io.StringIO):
@@ -67,15 +67,15 @@ def take_away() -> None:
         for name in gone:
             setattr(module, name, None)
     builtins.help = None  # type: ignore[assignment]
-
-
-def hide_modules() -> None:
-    """Make the modules that the original hides impossible to import. In the child only: a server
-    needs `resource` to wait for children."""
     for name in _MODULES:
         sys.modules[name] = None  # type: ignore[assignment]
 
 
-def swap_streams(largest: int, flooded: Callable[[], None]) -> None:
-    """Replace the three standard streams; `flooded` is called past `largest` characters."""
-    sys.stdin = sys.stdout = sys.stderr = Streams(largest, flooded)
+def hide_resource() -> None:
+    """Hide the last module that the original hides; a server needs it to wait for children."""
+    sys.modules["resource"] = None  # type: ignore[assignment]
+
+
+def swap_streams(streams: Streams) -> None:
+    """Replace the three standard streams."""
+    sys.stdin = sys.stdout = sys.stderr = streams

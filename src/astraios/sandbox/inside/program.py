@@ -15,7 +15,6 @@ import __future__
 import ast
 import builtins
 import os
-import random
 import struct
 import sys
 from dataclasses import dataclass
@@ -52,6 +51,29 @@ Watched = list[tuple[dict[str, Any], str, Any]]
 
 class DoesNotCompileError(Exception):
     """Carries what `compile` raised."""
+
+
+class Preamble:
+    """What all candidates begin with, such as imports: executed once, in the server."""
+
+    def __init__(self, text: str) -> None:
+        self.given = self.text = text
+        self.names: dict[str, Any] = {}
+        # Cut off, its lines stay, so that errors name the same lines; the statement keeps a text
+        # that comes next from being the program's documentation.
+        self.instead = "pass" + "\n" * (text.count("\n") + 1)
+        try:
+            exec(compile(text, _FILE, "exec", dont_inherit=True), self.names)  # noqa: S102
+        except Exception:  # each program will say so
+            self.text = ""
+
+    def shorten(self, candidate: str) -> str | None:
+        """`candidate` without it; None if it does not begin with it, or could tell."""
+        if not self.text or not candidate.startswith(self.text + "\n"):
+            return None
+        if "__future__" in candidate:
+            return None
+        return self.instead + candidate[len(self.text) + 1 :]
 
 
 class Tests:
@@ -99,6 +121,7 @@ class Task:
     """What a child process has to run."""
 
     candidate: str
+    preamble: Preamble
     tests: Tests
     is_control: bool
 
@@ -156,14 +179,14 @@ def confine_or_end(child: Child, channel: int, folder: str) -> None:
         os._exit(1)
 
 
-def drive(held: list[Task], output_characters: int, channel: int) -> None:
+def drive(held: list[Task], streams: original.Streams, channel: int) -> None:
     """Run the one task in `held`, report on descriptor `channel`, and end the process.
 
     The list is emptied on the way, so that no frame holds the task while the program runs.
     """
-    random.seed(0)  # it draws a new seed after each fork; verdicts should not be drawn
-    original.hide_modules()
-    original.swap_streams(output_characters, lambda: _end_flooded(channel))
+    original.hide_resource()
+    original.swap_streams(streams)
+    del streams
     try:
         os.write(channel, os.read(channel, TOKEN_BYTES) + _run_deep(_EXTRA_FRAMES, held))
     except BaseException as error:
@@ -177,22 +200,23 @@ def _run_deep(n_frames: int, held: list[Task]) -> bytes:
 
 
 def _run(held: list[Task]) -> bytes:
-    codes, watched = _compiled(held.pop())
-    names: dict[str, Any] = {}
+    codes, names, watched = _compiled(held.pop())
     while codes:
         exec(codes.pop(), names)  # noqa: S102
     same = all(space.get(name) is value for space, name, value in watched)
     return _report(PASSED if same else TAMPERED)
 
 
-def _compiled(task: Task) -> tuple[list[CodeType], Watched]:
-    """Code to execute, last first, and what must be the same at the end."""
+def _compiled(task: Task) -> tuple[list[CodeType], dict[str, Any], Watched]:
+    """Code to execute, last first, where to, and what must be the same at the end."""
     tests = task.tests
     tree, code = tests.control() if task.is_control else (tests.tree, tests.code)
     codes: list[CodeType] | None = None
+    names: dict[str, Any] = {}
     if not tests.by_identity and "__builtins__" not in task.candidate:
+        shorter = task.preamble.shorten(task.candidate)
         try:
-            first = compile(task.candidate, _FILE, "exec", dont_inherit=True)
+            first = compile(shorter or task.candidate, _FILE, "exec", dont_inherit=True)
         except (SyntaxError, ValueError):
             pass  # an open bracket, string or decorator may go on into the tests
         except BaseException as error:
@@ -200,12 +224,13 @@ def _compiled(task: Task) -> tuple[list[CodeType], Watched]:
         else:
             if not first.co_flags & _FUTURE:  # else it would hold for the tests too
                 codes = [code, first]
+                names = dict(task.preamble.names) if shorter else {}
     if codes is None:
         try:
             codes = [_one_text(task, tree)]
         except BaseException as error:
             raise DoesNotCompileError(error) from None
-    return codes, tests.watched
+    return codes, names, tests.watched
 
 
 def _one_text(task: Task, control_tree: ast.Module) -> CodeType:
@@ -258,7 +283,8 @@ def _failure(error: BaseException) -> bytes:
     return _report(kind, message, f"{name}: {message}" if message else name)
 
 
-def _end_flooded(channel: int) -> None:
+def end_flooded(channel: int) -> None:
+    """Report that the program printed too much, and end the process."""
     os.write(channel, NO_TOKEN + _report(FLOODED))
     os._exit(1)
 

@@ -6,7 +6,7 @@ the server's frames. In the server itself it returns None when the grading proce
 Messages to a server                         its answers
     {"preload": [module, ...]}               (none)
     {"tests": text, "limits": {...},         (none)
-     "control": bool}
+     "preamble": text, "control": bool}
     {"run": n, "code": candidate}            {"ran": n, "outcome": ..., ...}
 or, where commands build and run programs,
     {"harness": {...}, "limits": {...},      (none)
@@ -19,19 +19,20 @@ import contextlib
 import gc
 import importlib
 import os
+import random
 import select
 import signal
 import socket
 import sys
 import time
 from dataclasses import dataclass
-from os import fork, wait4
+from os import wait4
 from typing import Any
 
 from . import frames, original, program
-from .confine import Child, Limits
+from .confine import CHANNEL, Child, Limits
 from .native import Workshop
-from .processes import cpu_s, end_all, kill, kill_group, signal_name
+from .processes import cpu_s, end_all, keep, kill, kill_group, quick_fork, signal_name
 from .workfolder import MemoryFolder, PlainFolder
 
 _LARGEST_REPORT = 64 * 1024
@@ -85,6 +86,10 @@ class Server:
         self._tests: program.Tests | None = None
         self._wants_control = True
         self._wrong_tests = ""
+        self._preamble: program.Preamble | None = None
+        self._streams: original.Streams | None = None
+        self._fork = quick_fork()
+        keep(self)
 
     def serve(self) -> list[program.Task] | None:
         """Answer messages until the other side is gone; in a child, return its task."""
@@ -99,6 +104,7 @@ class Server:
                 # Once, here: it would cost each new process more.
                 original.take_away()
                 program.refuse_tracing()
+                random.seed(0)  # for every program the same: verdicts should not be drawn
             elif "tests" in message:
                 self._begin(message)
             else:
@@ -107,22 +113,28 @@ class Server:
                 if task is not None:
                     return [task]
 
+    @property
+    def streams(self) -> original.Streams:
+        """What a program reads from and prints to."""
+        assert self._streams is not None
+        return self._streams
+
     def _pass_on(self, message: dict[str, Any], workshop: Workshop) -> None:
         if "harness" in message:
             workshop.begin(message)
         elif "run" in message:
             self._answer(message["run"], workshop.judge(message["code"]))
 
-    @property
-    def output_characters(self) -> int:
-        """What a program may print."""
-        return self._limits.output_kib * 1024
-
     def _begin(self, message: dict[str, Any]) -> None:
         self._limits = Limits(**message["limits"])
         self._child.prepare(self._limits)
         self._wants_control = message["control"]
         self._tests, self._wrong_tests = None, ""
+        if self._preamble is None or self._preamble.given != message["preamble"]:
+            self._preamble = program.Preamble(message["preamble"])
+        self._streams = original.Streams(
+            self._limits.output_kib * 1024, lambda: program.end_flooded(CHANNEL)
+        )
         try:
             self._tests = program.Tests(message["tests"])
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -135,14 +147,15 @@ class Server:
         if self._tests is None:
             self._answer(number, {"outcome": "fault", "message": self._wrong_tests[:200]})
             return None
-        task = program.Task(candidate, self._tests, is_control=False)
+        assert self._preamble is not None
+        task = program.Task(candidate, self._preamble, self._tests, is_control=False)
         ending = self._run(task)
         if ending is None:
             return task
         answer = _verdict(ending, self._limits)
         if answer["outcome"] == "passed" and self._wants_control:
             self._tests.control()  # compiled here, once for all candidates
-            task = program.Task(candidate, self._tests, is_control=True)
+            task = program.Task(candidate, self._preamble, self._tests, is_control=True)
             again = self._run(task)
             if again is None:
                 return task
@@ -160,7 +173,7 @@ class Server:
         self._folder.prepare(self._limits.disk_mib)
         ours, theirs = socket.socketpair()
         started = time.monotonic()
-        pid = fork()
+        pid = self._fork()
         if pid == 0:
             self._control.close()
             ours.close()
