@@ -219,6 +219,44 @@ def test_every_outcome_has_a_row(outcome):
     assert len(KINDS) == len(Outcome) + 1
 
 
+@pytest.mark.parametrize(
+    ("detail", "kind"),
+    [
+        ("", "wrong answer"),
+        ("AssertionError", "wrong answer"),
+        ('Exception in thread "main" java.lang.AssertionError', "wrong answer"),
+        ("test.cpp:31: int main(): Assertion `f(2) == 4' failed.", "wrong answer"),
+        ("Assertion failed", "wrong answer"),
+        ("assertion `left == right` failed", "wrong answer"),
+        ("assertion failed: f(2) == 4", "wrong answer"),
+        ("--- FAIL: TestTwice (0.00s)", "wrong answer"),
+        ("ValueError: AssertionError", "exception"),
+        ("java.lang.ArrayIndexOutOfBoundsException: Index 3", "exception"),
+        ("TypeError: x is not a function", "exception"),
+        ("index out of bounds: the len is 2 but the index is 2", "exception"),
+    ],
+)
+def test_wrong_answers_are_told_from_exceptions_in_every_language(detail, kind):
+    verdict = Verdict(problem_id="a", index=0, group="a", outcome=Outcome.FAILED, detail=detail)
+    assert [row.kind for row in outcome_rows([verdict])] == [kind]
+
+
+def test_known_exceptions_of_the_references_are_told(graded, pack, monkeypatch):
+    kind = type(tasks.task(SYNTHESIZE))
+    references = kind.references
+
+    def fails_here(self, problem):
+        right, wrong = references(self, problem)
+        return (wrong, wrong) if problem.id == "Python/1" else (right, wrong)
+
+    monkeypatch.setattr(kind, "references", fails_here)
+    monkeypatch.setattr(kind, "known_exceptions", lambda self: {"Python/1": "no such crate"})
+    result = graded(lists(pack))
+    assert result.known_exceptions.keys() == {"Python/1"}
+    assert result.known_exceptions["Python/1"].startswith("no such crate: failed")
+    assert verdicts(result) == EXPECTED
+
+
 def test_grading_works_where_torch_is_not_installed(tmp_path, rows, pack):
     path = write(tmp_path, lists(pack))
     script = (

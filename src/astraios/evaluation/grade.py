@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,9 @@ KINDS = (
     Outcome.FAULT,
 )
 """Rows of the outcome table, in order."""
+
+_ASSERTION = re.compile(r"(^|\.)AssertionError\b|[Aa]ssertion\b.*\bfailed\b|^--- FAIL")
+"""How tests say that an answer is wrong: Python, Java; C++, JavaScript, Rust; Go."""
 
 
 @dataclass(frozen=True)
@@ -235,5 +239,5 @@ def outcome_rows(verdicts: Iterable[Verdict]) -> list[OutcomeRow]:
 def _kind(verdict: Verdict) -> str:
     if verdict.outcome is not Outcome.FAILED:
         return verdict.outcome
-    wrong = not verdict.detail or verdict.detail.startswith("AssertionError")
+    wrong = not verdict.detail or _ASSERTION.search(verdict.detail)
     return WRONG_ANSWER if wrong else EXCEPTION
