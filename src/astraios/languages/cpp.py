@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 
-from astraios.languages import Surroundings
+from astraios.languages import Surroundings, _cpp_harness, _cpp_tools
 from astraios.languages._braces import BraceLanguage
 from astraios.languages._tools import missing, tool_version
-from astraios.sandbox import Limits
+from astraios.records import Execution
+from astraios.sandbox import Harness, Limits, Recipe
 
 __all__ = ["Cpp", "language"]
 
@@ -66,6 +68,19 @@ class Cpp(BraceLanguage):
             if not any((folder / header).is_file() for folder in _FOLDERS):
                 raise missing(self.title, f"the header <{header}>", package)
         return versions
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return _cpp_tools.recipe(self.toolchain(), _HEADERS)
+
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    def harness(self, tests: str) -> Harness:
+        return _cpp_harness.harness(tests)
+
+    def explain(self, execution: Execution) -> Execution:
+        return _cpp_harness.explain(execution)
 
 
 language = Cpp()
