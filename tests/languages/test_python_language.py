@@ -51,9 +51,23 @@ def test_candidate_begins_with_the_import_helper() -> None:
     assert made.endswith("def f():\n    pass")
 
 
-def test_numpy_is_loaded_only_for_programs_that_name_it() -> None:
-    assert "numpy" in language.preload(language.candidate("x = 1"))
-    assert "numpy" not in language.preload("x = 1")
+@pytest.mark.parametrize(
+    ("code", "needs"),
+    [
+        ("x = 1", False),
+        ("x = np.zeros(1)", True),
+        ("import numpy", True),
+        ("x = globals()", True),
+        ("x = eval('n' + 'p')", True),
+        ("npx = 1", False),
+    ],
+)
+def test_numpy_is_loaded_only_for_programs_that_may_name_it(code: str, needs: bool) -> None:
+    made = language.candidate(code)
+
+    assert ("numpy" in language.preload(made)) is needs
+    assert ("numpy" in language.needed(made)) is needs
+    assert made.startswith(language.preamble)
 
 
 @pytest.mark.parametrize("solution", ["canonical", "buggy"])

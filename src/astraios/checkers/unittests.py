@@ -84,8 +84,9 @@ def _job(
     if recipe is not None:
         harness = language.harness(program.tests)
         return Job(program.tests, limits, control=control, recipe=recipe, harness=harness)
-    preload = language.preload(f"{program.code}\n{program.tests}")
-    return Job(program.tests, limits, preload, control, language.preamble)
+    text = f"{program.code}\n{program.tests}"
+    preamble = (language.preamble, language.needed(text))
+    return Job(program.tests, limits, language.preload(text), control, preamble)
 
 
 checker = UnitTests()

@@ -64,6 +64,10 @@ class Language(ABC):
         """This language with the stop words of the original, where ours differ from them."""
         return self
 
+    def needed(self, program: str) -> str:
+        """The part of `preamble` that `program` could refer to; all of it by default."""
+        return self.preamble
+
     def preload(self, program: str) -> tuple[str, ...]:
         """Modules worth importing once for many programs like this one; none by default."""
         return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 from astraios.errors import MissingToolError
@@ -30,6 +31,12 @@ from typing import *
 from collections import *
 """.strip()
 """The import helper of the harness; `collections` comes last, so its names win over `typing`'s."""
+
+_WITHOUT_NUMPY = "\n".join(line for line in _IMPORTS.split("\n") if "numpy" not in line)
+_MAY_NAME_NUMPY = re.compile(
+    r"\bnp\b|numpy|modules|import_|__|pickle|inspect|ctypes|\b(?:globals|locals|vars|dir|eval|exec)\b"
+)
+"""By name, or by anything that finds names at run time."""
 
 _PRELOAD = (
     "math", "re", "sys", "copy", "datetime", "itertools", "collections", "heapq", "statistics",
@@ -70,8 +77,11 @@ class Python(Language):
     def candidate(self, code: str, around: Surroundings = _NOTHING) -> str:
         return f"{_IMPORTS}\n{code}".strip()
 
+    def needed(self, program: str) -> str:
+        return _IMPORTS if _needs_numpy(program) else _WITHOUT_NUMPY
+
     def preload(self, program: str) -> tuple[str, ...]:
-        return (*_PRELOAD, "numpy") if "numpy" in program else _PRELOAD
+        return (*_PRELOAD, "numpy") if _needs_numpy(program) else _PRELOAD
 
     def toolchain(self) -> dict[str, str]:
         try:
@@ -81,6 +91,11 @@ class Python(Language):
                 "programs of HumanEvalPack import numpy, which is not installed beside Astraios; "
                 "install it (pip install numpy)"
             ) from None
+
+
+def _needs_numpy(program: str) -> bool:
+    """Whether `program` could notice that numpy is not there: a process without it costs less."""
+    return bool(_MAY_NAME_NUMPY.search(program.replace(_IMPORTS, "", 1)))
 
 
 def _is_unindented(line: str) -> bool:

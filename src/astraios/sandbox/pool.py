@@ -49,8 +49,9 @@ class Job:
     """Modules that the server imports once, before any program."""
     control: bool = True
     """Whether a pass is checked by tests that nothing honest can pass."""
-    preamble: str = ""
-    """What candidates begin with, trusted: run once by a server instead of by each program."""
+    preamble: tuple[str, str] = ("", "")
+    """What candidates begin with, trusted, and as much of it as they need: that is run once by a
+    server instead of by each program."""
     recipe: Recipe | None = None
     """How to build and run the programs; None if the server's interpreter runs them."""
     harness: Harness | None = None
@@ -432,7 +433,7 @@ def _harmless(server: Server) -> str:
     """Empty if a right program passes and a wrong one fails."""
     limits = asdict(Limits(cpu_s=5.0, wall_s=20.0, memory_mib=1024))
     server.send(
-        {"tests": "assert answer() == 42", "preamble": "", "limits": limits, "control": True}
+        {"tests": "assert answer() == 42", "preamble": ("", ""), "limits": limits, "control": True}
     )
     expected = {"def answer(): return 42": "passed", "def answer(): return 41": "failed"}
     for code, outcome in expected.items():

@@ -56,14 +56,20 @@ class DoesNotCompileError(Exception):
 class Preamble:
     """What all candidates begin with, such as imports: executed once, in the server."""
 
-    def __init__(self, text: str) -> None:
-        self.given = self.text = text
+    def __init__(self, text: str, needed: str) -> None:
+        """
+        Args:
+            text: what they begin with.
+            needed: as much of it as they need.
+        """
+        self.given = [text, needed]
+        self.text = text
         self.names: dict[str, Any] = {}
         # Cut off, its lines stay, so that errors name the same lines; the statement keeps a text
         # that comes next from being the program's documentation.
         self.instead = "pass" + "\n" * (text.count("\n") + 1)
         try:
-            exec(compile(text, _FILE, "exec", dont_inherit=True), self.names)  # noqa: S102
+            exec(compile(needed, _FILE, "exec", dont_inherit=True), self.names)  # noqa: S102
         except Exception:  # each program will say so
             self.text = ""
 

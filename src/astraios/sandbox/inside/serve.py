@@ -6,7 +6,7 @@ the server's frames. In the server itself it returns None when the grading proce
 Messages to a server                         its answers
     {"preload": [module, ...]}               (none)
     {"tests": text, "limits": {...},         (none)
-     "preamble": text, "control": bool}
+     "preamble": [text, text], "control": bool}
     {"run": n, "code": candidate}            {"ran": n, "outcome": ..., ...}
 or, where commands build and run programs,
     {"harness": {...}, "limits": {...},      (none)
@@ -131,7 +131,7 @@ class Server:
         self._wants_control = message["control"]
         self._tests, self._wrong_tests = None, ""
         if self._preamble is None or self._preamble.given != message["preamble"]:
-            self._preamble = program.Preamble(message["preamble"])
+            self._preamble = program.Preamble(*message["preamble"])
         self._streams = original.Streams(
             self._limits.output_kib * 1024, lambda: program.end_flooded(CHANNEL)
         )
