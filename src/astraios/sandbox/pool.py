@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _AHEAD = 2
 """Programs a server has in its socket: one runs, one waits."""
+_LONG_S = 0.2
+"""A program that takes longer holds up the one behind it, if other servers are idle."""
 _CHUNK = 8
 """Programs taken from the source at once."""
 _LARGEST_PROGRAM = 16 << 20
@@ -69,6 +71,9 @@ class _Item:
     job: Job
     code: str
     n_deaths: int = 0
+    answered: bool = False
+    n_copies: int = 0
+    """Servers it was sent to while it waited in another."""
 
 
 class _Slot:
@@ -78,6 +83,11 @@ class _Slot:
         self.queue: deque[_Item] = deque()
         self.servers: dict[object, Server] = {}
         self.active: Server | None = None
+
+    def open_items(self) -> list[_Item]:
+        """What its server was sent and nobody has answered yet."""
+        running = self.active.running if self.active is not None else ()
+        return [item for item in running if not item.answered]
 
 
 class Sandbox:
@@ -181,11 +191,11 @@ class _Run:
                     self._feed(slot)
                 while self._ready:
                     yield self._ready.popleft()
-                if not any(slot.active and slot.active.running for slot in self._slots):
-                    if self._exhausted and not any(slot.queue for slot in self._slots):
-                        return
-                    continue
-                self._wait()
+                open_items = [item for slot in self._slots for item in slot.open_items()]
+                if open_items:
+                    self._wait()
+                elif self._exhausted and not any(slot.queue for slot in self._slots):
+                    return
         finally:
             self._selector.close()
             self._drop_busy()
@@ -197,6 +207,8 @@ class _Run:
         while True:
             if not slot.queue:
                 self._fill(slot)
+            if not slot.queue and not slot.open_items():
+                self._rescue(slot)
             if not slot.queue:
                 return
             item = slot.queue[0]
@@ -229,6 +241,17 @@ class _Run:
                 self._next = item
                 return
             slot.queue.append(item)
+
+    def _rescue(self, idle: _Slot) -> None:
+        """Let an idle server run what waits behind a long program; the first answer counts."""
+        for slot in self._slots:
+            items = slot.open_items()
+            if len(items) < 2 or items[1].n_copies or slot.active is None:
+                continue
+            if time.monotonic() > slot.active.began + _LONG_S:
+                items[1].n_copies = 1
+                idle.queue.append(items[1])
+                return
 
     def _take(self) -> _Item | None:
         if self._next is not None:
@@ -267,7 +290,7 @@ class _Run:
         server.job = item.job
         server.send({"run": item.key, "code": item.code})
         if not server.running:
-            server.deadline = _deadline(item)
+            server.began, server.deadline = time.monotonic(), _deadline(item)
         server.running.append(item)
 
     # --- collecting ----------------------------------------------------------------------------
@@ -280,7 +303,8 @@ class _Run:
                 if server.wants_to_write:
                     events |= selectors.EVENT_WRITE
                 self._selector.modify(server.socket, events, slot)
-        for key, _ in self._selector.select(timeout=1.0):
+        idle = self._exhausted and not all(slot.open_items() for slot in self._slots)
+        for key, _ in self._selector.select(timeout=_LONG_S / 2 if idle else 1.0):
             slot = key.data
             server = slot.active
             if server is None:
@@ -304,11 +328,13 @@ class _Run:
         if not server.running or answer.get("ran") != server.running[0].key:
             raise ServerDied("an answer to a question that was not asked")
         item = server.running.popleft()
-        self._ready.append((item.key, _execution(answer)))
+        if not item.answered:
+            item.answered = True
+            self._ready.append((item.key, _execution(answer)))
         if answer.get("last"):
             raise _ServerEndsError
         if server.running:
-            server.deadline = _deadline(server.running[0])
+            server.began, server.deadline = time.monotonic(), _deadline(server.running[0])
 
     def _bury(self, slot: _Slot, why: str) -> None:
         """Replace a dead server; its program is tried once more, then it is a fault.
@@ -321,11 +347,12 @@ class _Run:
         slot.active = None
         del slot.servers[server.kind]
         server.close()
-        waiting = list(server.running)
+        waiting = [item for item in server.running if not item.answered]
         if waiting and why:
             waiting[0].n_deaths += 1
             if waiting[0].n_deaths > 1:
                 text = f"the sandbox server died twice while it ran this program: {why}"
+                waiting[0].answered = True
                 self._ready.append(
                     (waiting.pop(0).key, Execution(outcome=Outcome.FAULT, message=text))
                 )

@@ -47,7 +47,8 @@ class Server:
         """The batch whose tests it holds."""
         self.running: deque[Any] = deque()
         """What was sent and not answered yet, in order."""
-        self.deadline = float("inf")
+        self.began, self.deadline = 0.0, float("inf")
+        """When what it runs was begun, and when it has to be over."""
         self._out, self._in = bytearray(), bytearray()
         self._folder = None if level == "namespaces" else _plain_folder(packages)
         try:
