@@ -19,14 +19,18 @@ assembled alone, in the order of the list.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Self
 
 from astraios.languages import Surroundings
 from astraios.languages._braces import BraceLanguage
+from astraios.languages._go_harness import harness
+from astraios.languages._go_programs import explained, recipe
 from astraios.languages._go_source import Import, split_imports, used_names
 from astraios.languages._tools import missing, tool_version
-from astraios.sandbox import Limits
+from astraios.records import Execution
+from astraios.sandbox import Harness, Limits, Recipe
 
 __all__ = ["Go", "language"]
 
@@ -72,6 +76,19 @@ class Go(BraceLanguage):
         if not (_SOURCES / _TESTIFY / "assert").is_dir():
             raise missing(self.title, f"the package {_TESTIFY}", _TESTIFY_PACKAGE)
         return versions
+
+    @functools.cached_property
+    def _recipe(self) -> Recipe:
+        return recipe(self.toolchain(), _SOURCES.parent)
+
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    def harness(self, tests: str) -> Harness:
+        return harness(tests)
+
+    def explain(self, execution: Execution) -> Execution:
+        return explained(execution)
 
 
 def _clean(code: str, around: Surroundings) -> str:
