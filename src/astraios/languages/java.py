@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from astraios.languages import Surroundings
+from functools import cached_property
+
+from astraios.languages import Surroundings, _java_harness, _java_tools
 from astraios.languages._braces import BraceLanguage, up_to_last_brace
 from astraios.languages._tools import tool_version
-from astraios.sandbox import Limits
+from astraios.records import Execution
+from astraios.sandbox import Harness, Limits, Recipe
 
 __all__ = ["Java", "language"]
 
@@ -39,6 +42,19 @@ class Java(BraceLanguage):
             "javac": tool_version(self.title, _PACKAGE, "javac", "-version"),
             "java": tool_version(self.title, _PACKAGE, "java", "--version"),
         }
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return _java_tools.recipe(self.toolchain())
+
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    def harness(self, tests: str) -> Harness:
+        return _java_harness.harness(tests)
+
+    def explain(self, execution: Execution) -> Execution:
+        return _java_harness.explain(execution)
 
 
 language = Java()
