@@ -1,22 +1,30 @@
-"""CPU time of grading one file of generations, ours against one process a sample, in one run.
+"""CPU time of grading one file of generations, ours against other ways, in one run.
 
     manager + process    a `multiprocessing.Manager` and a `Process` for every sample, four threads:
                          the design of the harnesses in use, written here from their description;
                          no isolation
+    the same, in a harness    with torch and transformers loaded in the parent, as theirs has them:
+                         each fork copies the page tables (left out where they are not installed)
+    subprocess           an interpreter for every sample; the first 100 samples only
+    fork + exec          the floor: a process with all imports forks, the child compiles and runs
+                         program and tests, nothing else; no isolation, no limit but an alarm
     ours, every sample   the sandbox alone: every sample run, passes not checked twice
     ours                 `judge` as `astraios grade` calls it: references first, identical programs
                          once, a negative control for every distinct pass, records on disk
     ours, known          the same once more, with the verdicts of the arm before in the cache; what
                          timed out runs again
 
-Every arm is a process of its own; its CPU time is that of all processes it started, from `wait4`.
-The arms must agree on which samples pass, else there is nothing to compare: exit status 1.
+Every arm is a process of its own; its CPU time is that of all processes it started, from `wait4`,
+less the time of reading the work. The arms must agree on which samples pass, else there is nothing
+to compare: exit status 1. Programs that loop cost every arm the same; choose a file without them to
+compare the rest.
 
 By default the file is made from minipack problems: four programs a problem, each twice, half of
 them right; about half of the samples of published files are duplicates too.
 
     python benchmarks/grading.py
     python benchmarks/grading.py --file F.json.gz --task humanevalsynthesize-python --data-dir D
+    python benchmarks/grading.py ... --scale     ours with 1, 2 and 4 times the distinct programs
 """
 
 from __future__ import annotations
@@ -35,21 +43,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from astraios import tasks
+from astraios import languages, registry, tasks
 from astraios.checkers.unittests import checker
 from astraios.evaluation.generations_file import checksum
 from astraios.evaluation.imports import Generations
 from astraios.evaluation.judge import judge, judge_config
+from astraios.languages import Language
 from astraios.minipack.problems import MiniProblem, Part, benchmark
 from astraios.records import Finish, Outcome, Program, Sample, Verdict
 from astraios.sandbox import open_sandbox
 from astraios.tasks import Problem, Task
 
-ARMS = ("manager + process", "ours, every sample", "ours", "ours, known")
+BASELINE = "manager + process"
+IN_HARNESS = "the same, in a harness"
+SUBPROCESS = "subprocess"
+ARMS = (
+    BASELINE, IN_HARNESS, SUBPROCESS, "fork + exec", "ours, every sample", "ours", "ours, known",
+)  # fmt: skip
+N_SUBPROCESSES = 100
 TIMEOUT_S = 10
 N_THREADS = 4
 """Tests that run at a time in the baseline, its default."""
@@ -157,6 +173,56 @@ def manager_and_process(work: Work) -> list[bool]:
         return list(pool.map(_judge_alone, texts))
 
 
+def load_libraries() -> None:
+    """What a harness that also generates has in memory."""
+    import torch  # noqa: F401
+    import transformers
+
+    assert transformers.PreTrainedModel and transformers.AutoModelForCausalLM  # these are lazy
+
+
+def interpreter_a_sample(work: Work) -> list[bool]:
+    """Whether each of the first samples passes, with an interpreter for each."""
+    passed = []
+    for program in islice(work.programs(), N_SUBPROCESSES):
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", program.text], capture_output=True, timeout=TIMEOUT_S
+            )
+            passed.append(done.returncode == 0)
+        except subprocess.TimeoutExpired:
+            passed.append(False)
+    return passed
+
+
+def fork_and_exec(work: Work) -> list[bool]:
+    """Whether each sample passes, with a bare fork for each."""
+    passed: list[bool] = []
+    for program in work.programs():
+        text = program.text
+        if not passed:
+            exec(language("python").preamble, {})  # noqa: S102 - imports, once
+        pid = os.fork()
+        if pid == 0:
+            signal.setitimer(signal.ITIMER_REAL, TIMEOUT_S)
+            null = os.open(os.devnull, os.O_RDWR)
+            for number in range(3):
+                os.dup2(null, number)
+            try:
+                exec(text, {})  # noqa: S102 - the floor that is measured
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        passed.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0)
+    return passed
+
+
+def language(name: str) -> Language:
+    """The language called `name`."""
+    found: Language = registry.load(languages, "language", name)
+    return found
+
+
 # --- ours -------------------------------------------------------------------------------------
 
 
@@ -202,38 +268,89 @@ def measure(arm: str, arguments: Sequence[str]) -> dict[str, Any]:
         "passed": json.loads(said),
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "wall_s": time.perf_counter() - began,
+        "peak_mib": usage.ru_maxrss / 1024,
     }
 
 
-def idle_cpu_s(arguments: Sequence[str]) -> float:
-    """CPU seconds of starting Python and reading the work, which is no part of grading."""
-    return float(measure("nothing", arguments)["cpu_s"])
-
-
-def report(work: Work, results: Sequence[dict[str, Any]], idle_s: float) -> dict[str, Any]:
+def report(work: Work, results: Sequence[dict[str, Any]], idle: dict[str, float]) -> dict[str, Any]:
     """The table and, in the returned object, its numbers."""
-    n = len(work.samples)
     n_distinct = len({program.text for program in work.programs()})
-    base = results[0]["cpu_s"] - idle_s
-    rows = [
-        {
-            "arm": result["arm"],
-            "cpu_s": round(result["cpu_s"] - idle_s, 3),
-            "cpu_ms_per_sample": round(1000 * (result["cpu_s"] - idle_s) / n, 2),
-            "wall_s": round(result["wall_s"], 2),
-            "times_less_cpu": round(base / (result["cpu_s"] - idle_s), 2),
-        }
-        for result in results
-    ]
-    print(f"{work.task.name}: {n} samples, {n_distinct} distinct programs", file=sys.stderr)
-    print(f"{'':20} {'CPU s':>8} {'ms/sample':>10} {'wall s':>8} {'ratio':>7}", file=sys.stderr)
+    rows = []
+    for result in results:
+        arm, n = result["arm"], len(result["passed"])
+        cpu_s = result["cpu_s"] - idle[IN_HARNESS if arm == IN_HARNESS else "nothing"]
+        rows.append(
+            {
+                "arm": arm,
+                "n_samples": n,
+                "cpu_s": round(cpu_s, 3),
+                "cpu_ms_per_sample": 1000 * cpu_s / n,
+                "wall_s": round(result["wall_s"], 2),
+                "peak_mib": round(result["peak_mib"]),
+            }
+        )
+    costs = {row["arm"]: row["cpu_ms_per_sample"] for row in rows}
+    print(
+        f"{work.task.name}: {len(work.samples)} samples, {n_distinct} distinct programs",
+        file=sys.stderr,
+    )
+    print(
+        f"{'':24} {'CPU s':>8} {'ms/sample':>10} {'wall s':>8} {'peak MiB':>9} "
+        f"{'x less':>8} {'in harness':>11}",
+        file=sys.stderr,
+    )
     for row in rows:
+        for name, arm in (("times_less_cpu", BASELINE), ("times_less_in_harness", IN_HARNESS)):
+            row[name] = round(costs[arm] / row["cpu_ms_per_sample"], 2) if arm in costs else None
         print(
-            f"{row['arm']:20} {row['cpu_s']:8.2f} {row['cpu_ms_per_sample']:10.2f} "
-            f"{row['wall_s']:8.2f} {row['times_less_cpu']:7.2f}",
+            f"{row['arm']:24} {row['cpu_s']:8.2f} {row['cpu_ms_per_sample']:10.2f} "
+            f"{row['wall_s']:8.2f} {row['peak_mib']:9} {row['times_less_cpu'] or '':>8} "
+            f"{row['times_less_in_harness'] or '':>11}",
             file=sys.stderr,
         )
-    return {"task": work.task.name, "n_samples": n, "n_distinct": n_distinct, "arms": rows}
+    return {
+        "task": work.task.name,
+        "n_samples": len(work.samples),
+        "n_distinct": n_distinct,
+        "server_start_s": server_start_s(),
+        "arms": rows,
+    }
+
+
+def server_start_s() -> float:
+    """Wall time from nothing to a server that has run a program; the best of three."""
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        with open_sandbox(jobs=1):
+            best = min(best, time.perf_counter() - began)
+    return round(best, 3)
+
+
+def scaling(arguments: Sequence[str]) -> dict[str, Any]:
+    """CPU seconds of ours with 1, 2 and 4 times the distinct programs."""
+    idle_s = measure("nothing", arguments)["cpu_s"]
+    rows = []
+    for times in (1, 2, 4):
+        cpu_s = measure("ours", [*arguments, "--times", str(times)])["cpu_s"] - idle_s
+        rows.append({"times": times, "cpu_s": round(cpu_s, 2)})
+        print(f"{times} x the distinct programs: {cpu_s:8.2f} CPU s", file=sys.stderr)
+    return {"scaling": rows}
+
+
+def more(work: Work, times: int) -> Work:
+    """Every sample `times` times, each time as another program."""
+    samples = [
+        sample.model_copy(
+            update={
+                "index": sample.index * times + turn,
+                "completion": sample.completion + "\n" * (turn > 0) + "    # again" * turn,
+            }
+        )
+        for sample in work.samples
+        for turn in range(times)
+    ]
+    return Work(work.task, work.problems, samples)
 
 
 def main() -> None:
@@ -245,34 +362,58 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="folder of benchmark files")
     parser.add_argument("--problems", type=int, default=None, help="only the first so many")
     parser.add_argument("--jobs", type=int, default=None, help="programs of ours at a time")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, help="only these")
+    parser.add_argument("--scale", action="store_true", help="ours with more distinct programs")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
+    parser.add_argument("--times", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.file:
         work = published(options.file, options.task, options.data_dir, options.problems)
     else:
         work = made(options.problems or 60)
-    run: dict[str, Callable[[], list[bool]]] = {
-        "manager + process": lambda: manager_and_process(work),
-        "ours, every sample": lambda: every_sample(work, options.jobs),
-        "ours": lambda: ours(work, options.jobs),
-        "ours, known": lambda: ours(work, options.jobs),
-        "nothing": list[bool],
-    }
+    if options.times > 1:
+        work = more(work, options.times)
     if options.arm:
-        print(json.dumps(run[options.arm]()))
+        if options.arm.startswith(IN_HARNESS):
+            load_libraries()
+        print(json.dumps(run_arm(options.arm, work, options.jobs)))
         return
-    idle_s = idle_cpu_s(sys.argv[1:])
+    arguments = sys.argv[1:]
     with tempfile.TemporaryDirectory() as cache:  # empty at first, never the user's own
         os.environ["ASTRAIOS_CACHE"] = cache
-        results = [measure(arm, sys.argv[1:]) for arm in ARMS]
+        if options.scale:
+            print(json.dumps(scaling(arguments)))
+            return
+        arms = [arm for arm in ARMS if not options.arms or arm in options.arms]
+        if find_spec("transformers") is None or find_spec("torch") is None:
+            arms = [arm for arm in arms if arm != IN_HARNESS]
+        idle = {"nothing": measure("nothing", arguments)["cpu_s"]}
+        if IN_HARNESS in arms:
+            idle[IN_HARNESS] = measure(f"{IN_HARNESS}: nothing", arguments)["cpu_s"]
+        results = [measure(arm, arguments) for arm in arms]
     for result in results[1:]:
-        differ = sum(a != b for a, b in zip(results[0]["passed"], result["passed"], strict=True))
+        pairs = zip(results[0]["passed"], result["passed"], strict=False)
+        differ = sum(a != b for a, b in pairs)
         if differ:
-            raise SystemExit(f"{differ} samples differ between {ARMS[0]!r} and {result['arm']!r}")
-    numbers = report(work, results, idle_s)
+            raise SystemExit(f"{differ} samples differ between {arms[0]!r} and {result['arm']!r}")
+    numbers = report(work, results, idle)
     if options.file:
         numbers["file_sha256"] = checksum(options.file)
     print(json.dumps(numbers))
+
+
+def run_arm(name: str, work: Work, jobs: int | None) -> list[bool]:
+    """Whether each sample passes, in one way."""
+    ways: dict[str, Callable[[], list[bool]]] = {
+        BASELINE: lambda: manager_and_process(work),
+        IN_HARNESS: lambda: manager_and_process(work),
+        SUBPROCESS: lambda: interpreter_a_sample(work),
+        "fork + exec": lambda: fork_and_exec(work),
+        "ours, every sample": lambda: every_sample(work, jobs),
+        "ours": lambda: ours(work, jobs),
+        "ours, known": lambda: ours(work, jobs),
+    }
+    return ways[name]() if name in ways else []
 
 
 if __name__ == "__main__":
