@@ -18,7 +18,7 @@ LOCK := constraints.txt
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup check format test test-slow bench docs clean
+.PHONY: help demo setup toolchains check format test test-slow bench docs clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -29,6 +29,9 @@ demo: $(VENV)/.train ## Run the embedded study and write its report (PRESET=quic
 	$(BIN)/astraios demo --preset $(PRESET)
 
 setup: $(VENV)/.dev ## Make the development environment in .venv
+
+toolchains: ## Install the compilers of HumanEvalPack's languages (Debian, Ubuntu; as root)
+	.ci/toolchains
 
 check: $(VENV)/.dev ## Format, lint, types, import layers
 	$(BIN)/ruff format --check .
