@@ -26,7 +26,7 @@ def test_probe_tells_of_every_level_strongest_first() -> None:
 
 
 def test_auto_takes_the_strongest_level_that_works(working_levels: dict[str, str]) -> None:
-    strongest = next(level for level in LEVELS if not working_levels[level])
+    strongest = next(level for level in levels.BY_AUTO if not working_levels[level])
     with open_sandbox() as opened:
         assert opened.level == strongest
 

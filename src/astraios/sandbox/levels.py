@@ -8,14 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from astraios.errors import MissingToolError, SandboxError, UnknownNameError
+from astraios.sandbox import adapters
 
-__all__ = ["AUTO", "LEVELS", "LevelReport", "packages", "refusal", "unavailable_by_platform"]
+__all__ = [
+    "AUTO",
+    "BY_AUTO",
+    "LEVELS",
+    "LevelReport",
+    "packages",
+    "refusal",
+    "unavailable_by_platform",
+]
 
 AUTO = "auto"
-LEVELS = ("namespaces", "landlock", "limits")
+LEVELS = ("namespaces", "bubblewrap", "podman", "docker", "landlock", "limits")
+BY_AUTO = ("namespaces", "bubblewrap", "landlock", "limits")
+"""What `auto` tries. A container is only used if it is named: it takes about a second a server,
+runs an image's interpreter instead of this one, and may need a service with root's rights."""
 
 TITLES = {
     "namespaces": "own namespaces, minimal root, system call filter, limits",
+    "bubblewrap": "as namespaces, made by bubblewrap",
+    "podman": "a container without network or privileges, system call filter, limits",
+    "docker": "a container without network or privileges, system call filter, limits",
     "landlock": "Landlock file rules, system call filter, limits",
     "limits": "resource limits and an empty environment only",
 }
@@ -26,6 +41,9 @@ _REMEDIES = {
         "kernel.apparmor_restrict_unprivileged_userns=0), or in a container add "
         "--security-opt seccomp=unconfined or --cap-add SYS_ADMIN"
     ),
+    "bubblewrap": "install it (Debian: apt install bubblewrap) and allow user namespaces",
+    "podman": "install Podman and get the image: podman pull {image}",
+    "docker": "install Docker, start its service and get the image: docker pull {image}",
     "landlock": "use Linux 5.13 or later with Landlock enabled (boot option lsm=landlock,...)",
     "limits": "run as an ordinary user",
 }
@@ -53,7 +71,7 @@ def check_name(level: str) -> None:
 
 def unavailable_by_platform(level: str) -> str:
     """Why `level` cannot work on this platform, or an empty string."""
-    if level != "limits" and sys.platform != "linux":
+    if level in ("namespaces", "bubblewrap", "landlock") and sys.platform != "linux":
         return f"needs Linux, this is {sys.platform}"
     return ""
 
@@ -61,7 +79,7 @@ def unavailable_by_platform(level: str) -> str:
 def refusal(level: str, reason: str) -> SandboxError | MissingToolError:
     """The error for a level that was asked for and does not work."""
     text = (
-        f"sandbox level {level!r} does not work here: {reason}; {_REMEDIES[level]}, "
+        f"sandbox level {level!r} does not work here: {reason}; {remedy(level)}, "
         "or choose another level with --sandbox (`astraios doctor` lists them)"
     )
     kind = SandboxError if level == "limits" else MissingToolError
@@ -70,7 +88,7 @@ def refusal(level: str, reason: str) -> SandboxError | MissingToolError:
 
 def remedy(level: str) -> str:
     """What would make `level` work."""
-    return _REMEDIES[level]
+    return _REMEDIES[level].format(image=adapters.image())
 
 
 def packages() -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from astraios.errors import SandboxError
 from astraios.records import Execution, Outcome
-from astraios.sandbox import levels
+from astraios.sandbox import adapters, levels
 from astraios.sandbox.levels import LEVELS, LevelReport
 from astraios.sandbox.limits import Limits
 from astraios.sandbox.recipe import Harness, Recipe
@@ -95,7 +95,7 @@ class Sandbox:
 
     def __init__(self, level: str, jobs: int, first: Server) -> None:
         self.level = level
-        """Name of the level: `namespaces`, `landlock` or `limits`."""
+        """Name of the level, one of `LEVELS`."""
         self.jobs = jobs
         """Programs that run at the same time."""
         self._detail = dict(first.detail)
@@ -400,8 +400,8 @@ def open_sandbox(level: str = "auto", jobs: int | None = None) -> Sandbox:
     """Start a sandbox; use it in a `with` statement.
 
     Args:
-        level: `namespaces`, `landlock`, `limits`, or `auto` for the strongest that a harmless
-            program shows to work on this machine.
+        level: one of `LEVELS`, or `auto` for the strongest that a harmless program shows to work
+            on this machine; containers (`podman`, `docker`) are used only if named.
         jobs: programs to run at the same time; by default one for each usable core.
 
     Raises:
@@ -414,7 +414,7 @@ def open_sandbox(level: str = "auto", jobs: int | None = None) -> Sandbox:
     if n_jobs < 1:
         raise SandboxError(f"a sandbox runs at least one program at a time, not {n_jobs}")
     reasons: dict[str, str] = {}
-    for candidate in LEVELS if level == levels.AUTO else (level,):
+    for candidate in levels.BY_AUTO if level == levels.AUTO else (level,):
         server, reason = _try(candidate)
         if server is not None:
             for stronger, why in reasons.items():
@@ -443,6 +443,8 @@ def probe() -> list[LevelReport]:
 def _try(level: str) -> tuple[Server | None, str]:
     """A server of `level` that has run a harmless program, or why there is none."""
     reason = levels.unavailable_by_platform(level)
+    if not reason and level in adapters.LEVELS:
+        reason = adapters.missing(level)
     if reason:
         return None, reason
     server = Server(level, levels.packages())

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from astraios.errors import SandboxError
+from astraios.sandbox import adapters
 from astraios.sandbox.inside import frames
 from astraios.sandbox.inside.workfolder import PACKAGES, WORK, empty
 from astraios.sandbox.recipe import Recipe
@@ -25,7 +25,6 @@ __all__ = ["Server", "ServerDied"]
 _LARGEST_ANSWER = 64 * 1024
 _START_S = 60.0
 """A server starts in 0.2 s; a machine that swaps may take longer."""
-_BOOT = "import sys; sys.path.insert(0, {folder!r}); from inside.boot import main; main({fd})"
 
 
 class ServerDied(Exception):  # noqa: N818
@@ -50,35 +49,46 @@ class Server:
         self.began, self.deadline = 0.0, float("inf")
         """When what it runs was begun, and when it has to be over."""
         self._out, self._in = bytearray(), bytearray()
-        self._folder = None if level == "namespaces" else _plain_folder(packages)
+        self._folder = _folder(level, packages)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self.socket, theirs = socket.socketpair()
             with theirs:
-                self._process = self._start(theirs.fileno())
+                descriptor = theirs.fileno()
+                self._launch = adapters.launch(level, packages, recipe, descriptor, self._folder)
+                self._process = self._start(self._launch, descriptor)
         except BaseException:
             self._remove_folder()
             raise
         self.socket.setblocking(False)
         self.send({
             "level": level, "packages": packages, "folder": self._folder,
-            "recipe": asdict(recipe) if recipe else None,
+            "recipe": asdict(recipe) if recipe else None, "seed": self._process.pid,
+            **self._launch.order,
         })  # fmt: skip
 
-    @staticmethod
-    def _start(descriptor: int) -> subprocess.Popen[bytes]:
-        boot = _BOOT.format(folder=str(Path(__file__).parent), fd=descriptor)
-        # Not -I: a fixed hash seed must come in, so that programs which print or compare sets
-        # get the same verdict every time. The environment is ours and holds nothing else.
+    def _start(self, launch: adapters.Launch, descriptor: int) -> subprocess.Popen[bytes]:
+        stream = descriptor if launch.by_streams else subprocess.DEVNULL
         return subprocess.Popen(
-            [sys.executable, "-P", "-s", "-S", "-c", boot],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            launch.command,
+            stdin=stream,
+            stdout=stream,
+            stderr=self._said,
+            env=launch.environment,
             cwd="/",
-            pass_fds=(descriptor,),
+            pass_fds=() if launch.by_streams else (descriptor,),
             start_new_session=True,
         )
+
+    def _complaint(self) -> str:
+        """The last line of substance that the command printed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)  # what it says comes before its end
+        size = self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, size - 2000))
+        lines = self._said.read().decode("utf-8", "replace").split("\n")
+        told = [line.strip() for line in lines if line.strip() and not line.startswith("Run '")]
+        return told[-1][:300] if told else ""
 
     def wait_for_answer(self) -> dict[str, Any]:
         """The next answer, waited for; used before there is a selector.
@@ -103,10 +113,10 @@ class Server:
         try:
             answer = self.wait_for_answer()
         except ServerDied as error:
-            return f"the server did not start ({error})"
+            return f"the server did not start ({self._complaint() or error})"
         if not answer.get("ready"):
             return str(answer.get("reason", "no reason given"))
-        self.detail = dict(answer.get("detail", {}))
+        self.detail = {**self._launch.detail, **answer.get("detail", {})}
         return ""
 
     @property
@@ -163,14 +173,26 @@ class Server:
         self.socket.close()  # it ends by itself when this goes, and then its times are counted
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(2)
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            self._process.wait(10)
+                self._process.wait(self._launch.patience_s)
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+                self._process.wait(10)
+                self._remove_container()
         except subprocess.TimeoutExpired as error:
             raise SandboxError(f"sandbox server {self._process.pid} does not end") from error
         finally:
+            self._said.close()
             self._remove_folder()
+
+    def _remove_container(self) -> None:
+        """A killed client leaves its container running."""
+        if self._launch.removal:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(
+                    self._launch.removal, capture_output=True, check=False, timeout=30,
+                    stdin=subprocess.DEVNULL, cwd="/",
+                )  # fmt: skip
 
     def _remove_folder(self) -> None:
         if self._folder is None:
@@ -183,6 +205,17 @@ class Server:
             if not os.path.exists(self._folder) or time.monotonic() > deadline:  # noqa: PTH110
                 return
             time.sleep(0.01)
+
+
+def _folder(level: str, packages: dict[str, list[str]]) -> str | None:
+    """A folder of this machine, where a server needs one."""
+    if level in ("namespaces", "bubblewrap"):
+        return None
+    if level not in adapters.CONTAINERS:
+        return _plain_folder(packages)
+    folder = Path(tempfile.mkdtemp(prefix="astraios-sandbox-"))
+    adapters.copy_code(folder)
+    return str(folder)
 
 
 def _plain_folder(packages: dict[str, list[str]]) -> str:

@@ -3,6 +3,8 @@
 The first message says how:
     {"level": name, "packages": {name: [folder, ...]}, "folder": work folder or null,
      "recipe": fields of a recipe or null}
+and at levels that another tool enters, beside that,
+    {"seed": number, "covers": [place, ...], "image_packages": whether they are the image's own}
 and the answer is {"ready": true, "detail": {...}} or {"ready": false, "reason": text}.
 """
 
@@ -10,18 +12,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import socket
 import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import frames, native, paths, program
 from .confine import CHANNEL, Child, Confinement, n_tasks_of_user
 from .resident import Resident
 from .serve import Server, preload
 from .workfolder import PACKAGES, WORK, MemoryFolder, PlainFolder
+
+if TYPE_CHECKING:  # it needs calls that only Linux has
+    from .contained import BriefCompiler
 
 _LIKELY_MODULES = (
     "abc", "array", "ast", "base64", "bisect", "calendar", "cmath", "collections.abc",
@@ -38,9 +44,18 @@ class UnavailableError(Exception):
     """This machine does not offer the level; the text says why."""
 
 
-def main(descriptor: int) -> None:
-    """Serve on the socket `descriptor`; never returns in a child that runs a program."""
-    control = socket.socket(fileno=descriptor)
+def main(descriptor: int, writing: int | None = None) -> None:
+    """Serve on the socket `descriptor`; never returns in a child that runs a program.
+
+    With a second descriptor the two are pipes, the first one to read from.
+    """
+    control: frames.Channel
+    if writing is None:
+        control = socket.socket(fileno=descriptor)
+    else:
+        from .contained import Pipes
+
+        control = Pipes(descriptor, writing)
     order = frames.read(control)
     if order is None:
         return
@@ -74,7 +89,9 @@ def _where(error: Exception) -> str:
     return text[:500]
 
 
-def _enter(order: dict[str, Any], control: socket.socket) -> tuple[Server, dict[str, str]]:
+def _enter(order: dict[str, Any], control: frames.Channel) -> tuple[Server, dict[str, str]]:
+    if "covers" in order:
+        return _contained(order, control)
     enter = {"namespaces": _namespaces, "landlock": _landlock, "limits": _limits}[order["level"]]
     return enter(order["folder"], order["packages"], order["recipe"], control)
 
@@ -83,7 +100,7 @@ def _namespaces(
     _: str | None,
     packages: dict[str, list[str]],
     recipe: dict[str, Any] | None,
-    control: socket.socket,
+    control: frames.Channel,
 ) -> tuple[Server, dict[str, str]]:
     from . import jail, seccomp
 
@@ -96,16 +113,72 @@ def _namespaces(
     tools = {path: inside[name] for name, path in folders.items()}
     try:
         own_ids = jail.enter(packages, control, tools)
-        confinement = Confinement(uid if own_ids else None, (), filtered=True, n_tasks_before=0)
-        compiler = _resident(recipe, inside, confinement, jail.WORK, control)
-        if compiler is not None:
-            jail.begin_again()
+        return _with_own_root(recipe, inside, uid if own_ids else None, control), {}
     except jail.JailError as error:
         raise UnavailableError(str(error)) from error
+
+
+def _with_own_root(
+    recipe: dict[str, Any] | None,
+    inside: dict[str, str],
+    uid: int | None,
+    control: frames.Channel,
+) -> Server:
+    """The server of a process that is number 1 and may mount."""
+    from . import jail
+
+    confinement = Confinement(uid, (), filtered=True, n_tasks_before=0)
+    compiler = _resident(recipe, inside, confinement, jail.WORK, control)
+    if compiler is not None:
+        jail.begin_again()
     _burn_process_numbers()
     folder = MemoryFolder(jail.WORK, executable=recipe is not None)
     workshop = _workshop(recipe, inside, confinement, folder, control, True, compiler)
-    return Server(control, Child(confinement), folder, True, workshop), {}
+    return Server(control, Child(confinement), folder, True, workshop)
+
+
+def _contained(order: dict[str, Any], control: frames.Channel) -> tuple[Server, dict[str, str]]:
+    """Levels that another tool has entered already."""
+    from . import contained, jail, seccomp
+
+    contained.silence()
+    why = seccomp.available()
+    if why:
+        raise UnavailableError(why)
+    recipe = order["recipe"]
+    folders = dict(recipe["folders"]) if recipe else {}
+    inside = {name: paths.tool_place(name, path) for name, path in folders.items()}
+    of_image = bool(order.get("image_packages"))
+    try:
+        contained.check(list(inside.values()))
+        contained.offer_packages(of_image)
+        if contained.may_mount():
+            uid = _unprivileged(order["seed"]) if os.geteuid() == 0 else None
+            contained.close_root(order["covers"])
+            return _with_own_root(recipe, inside, uid, control), {}
+        version = contained.close_image(list(inside.values()), of_image, recipe is not None)
+    except (contained.ContainedError, jail.JailError) as error:
+        raise UnavailableError(str(error)) from error
+    detail = {"landlock": version or "none", "python": platform.python_version()}
+    return _with_one_user(recipe, inside, control), detail
+
+
+def _with_one_user(
+    recipe: dict[str, Any] | None, inside: dict[str, str], control: frames.Channel
+) -> Server:
+    """The server of a process that is number 1, without any privilege."""
+    from . import contained, jail
+
+    # The server is one more task of the programs' user.
+    confinement = Confinement(None, (), filtered=True, n_tasks_before=1)
+    work = PlainFolder(jail.WORK, None)
+    compiler = None
+    if recipe is not None and recipe["compiler"]:
+        compiler = contained.BriefCompiler(
+            lambda: _compiler(recipe, inside, confinement, work.path, control)
+        )
+    workshop = _workshop(recipe, inside, confinement, work, control, True, compiler)
+    return Server(control, Child(confinement), work, True, workshop)
 
 
 def _resident(
@@ -113,11 +186,21 @@ def _resident(
     folders: dict[str, str],
     confinement: Confinement,
     folder: str,
-    control: socket.socket,
+    control: frames.Channel,
 ) -> Resident | None:
     """The compiler that stays, if the recipe has one."""
     if recipe is None or not recipe["compiler"]:
         return None
+    return _compiler(recipe, folders, confinement, folder, control)
+
+
+def _compiler(
+    recipe: dict[str, Any],
+    folders: dict[str, str],
+    confinement: Confinement,
+    folder: str,
+    control: frames.Channel,
+) -> Resident:
     limits = native.limits_of(recipe["build_limits"])
     child = Child(confinement, "run")
     # It lives as long as the server: CPU time is bounded by what it is asked, one at a time.
@@ -133,9 +216,9 @@ def _workshop(
     folders: dict[str, str],
     confinement: Confinement,
     folder: MemoryFolder | PlainFolder,
-    control: socket.socket,
+    control: frames.Channel,
     alone: bool,
-    compiler: Resident | None,
+    compiler: Resident | BriefCompiler | None,
 ) -> native.Workshop | None:
     if recipe is None:
         return None
@@ -147,7 +230,7 @@ def _landlock(
     folder: str | None,
     packages: dict[str, list[str]],
     recipe: dict[str, Any] | None,
-    control: socket.socket,
+    control: frames.Channel,
 ) -> tuple[Server, dict[str, str]]:
     from . import landlock, seccomp, syscalls
 
@@ -195,7 +278,7 @@ def _limits(
     folder: str | None,
     packages: dict[str, list[str]],
     recipe: dict[str, Any] | None,
-    control: socket.socket,
+    control: frames.Channel,
 ) -> tuple[Server, dict[str, str]]:
     assert folder is not None
     uid = _unprivileged(os.getpid()) if os.geteuid() == 0 else None

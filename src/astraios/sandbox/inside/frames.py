@@ -7,11 +7,30 @@ surrogates, which only escapes carry through.
 from __future__ import annotations
 
 import json
-import socket
 import struct
-from typing import Any
+from typing import Any, Protocol
 
 LENGTH = struct.Struct("!I")
+
+
+class Channel(Protocol):
+    """A socket, or what stands for one."""
+
+    def recv(self, n_bytes: int, /) -> bytes:
+        """Bytes from the other side; none once it is gone."""
+        ...
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of `data`."""
+        ...
+
+    def fileno(self) -> int:
+        """The descriptor that tells when the other side is gone."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
 
 
 def pack(message: dict[str, Any]) -> bytes:
@@ -41,7 +60,7 @@ def take(buffer: bytearray, largest: int) -> dict[str, Any] | None:
     return message
 
 
-def read(channel: socket.socket) -> dict[str, Any] | None:
+def read(channel: Channel) -> dict[str, Any] | None:
     """The next message, waiting for it; None once the other side is gone."""
     head = _exactly(channel, LENGTH.size)
     if head is None:
@@ -50,7 +69,7 @@ def read(channel: socket.socket) -> dict[str, Any] | None:
     return None if body is None else json.loads(body)
 
 
-def _exactly(channel: socket.socket, n_bytes: int) -> bytes | None:
+def _exactly(channel: Channel, n_bytes: int) -> bytes | None:
     parts = bytearray()
     while len(parts) < n_bytes:
         part = channel.recv(min(n_bytes - len(parts), 1 << 20))

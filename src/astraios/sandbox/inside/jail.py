@@ -14,14 +14,14 @@ import socket
 import sys
 from pathlib import Path
 
-from . import paths, syscalls
+from . import frames, paths, syscalls
 
 WORK = "/tmp"
 PACKAGES = "/packages"
 INSIDE_UID = 1000
 """Id inside a user namespace: an ordinary one."""
 
-_KEPT = (
+KEPT = (
     syscalls.CAP_DAC_OVERRIDE, syscalls.CAP_KILL, syscalls.CAP_SETGID, syscalls.CAP_SETUID,
     syscalls.CAP_SYS_ADMIN,
 )  # fmt: skip
@@ -38,7 +38,7 @@ class JailError(Exception):
 
 
 def enter(
-    packages: dict[str, list[str]], channel: socket.socket, tools: dict[str, str] | None = None
+    packages: dict[str, list[str]], channel: frames.Channel, tools: dict[str, str] | None = None
 ) -> bool:
     """Return as process 1 of new namespaces with a new root; the caller's process waits.
 
@@ -67,8 +67,8 @@ def enter(
         os.chdir("/")
         syscalls.make_read_only("/")
         socket.sethostname("sandbox")
-        syscalls.drop_bounding_set(_KEPT)
-        syscalls.set_capabilities(_KEPT)
+        syscalls.drop_bounding_set(KEPT)
+        syscalls.set_capabilities(KEPT)
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     except OSError as error:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import frames
 from .confine import CHANNEL, Child, Limits
 from .processes import cpu_s, end_all, kill, kill_group, signal_name
 from .workfolder import MemoryFolder, PlainFolder
@@ -95,7 +96,7 @@ class Workshop:
         folders: dict[str, str],
         children: dict[str, Child],
         folder: MemoryFolder | PlainFolder,
-        control: socket.socket,
+        control: frames.Channel,
         alone: bool,
         compiler: Any = None,
     ) -> None:
@@ -332,7 +333,7 @@ class _Watch:
     """Follows a command until it ends or its budget does."""
 
     def __init__(
-        self, pid: int, channel: socket.socket, out: _Print, err: _Print, control: socket.socket
+        self, pid: int, channel: socket.socket, out: _Print, err: _Print, control: frames.Channel
     ) -> None:
         self.out, self.err = out, err
         self.stopped = ""

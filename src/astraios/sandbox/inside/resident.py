@@ -84,6 +84,11 @@ class Resident:
                 return clipped_answer("compile_error", "compile", f"{path.name}: {error}")
         return None
 
+    def close(self) -> None:
+        """Let go of it; its process is ended by others."""
+        os.close(self._questions)
+        os.close(self._answers)
+
     def _ask(self, source: bytes) -> bytes:
         deadline = time.monotonic() + self._limits.wall_s
         try:

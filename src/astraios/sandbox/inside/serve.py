@@ -63,7 +63,7 @@ class Server:
 
     def __init__(
         self,
-        control: socket.socket,
+        control: frames.Channel,
         child: Child,
         folder: MemoryFolder | PlainFolder,
         alone: bool,

@@ -4,6 +4,7 @@
 # ruff: noqa: PTH101, PTH116, PTH208
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from itertools import count
@@ -62,7 +63,7 @@ class PlainFolder:
         self.path = path
         if uid is not None:
             os.chown(path, uid, uid)
-        chmod(path, 0o700)
+        _open_up(path)
 
     def prepare(self, disk_mib: int) -> None:
         """Make it empty."""
@@ -93,7 +94,7 @@ def empty(path: str) -> None:
     the depth of the tree.
     """
     fresh = (f".astraios-{n}" for n in count())
-    chmod(path, 0o700)
+    _open_up(path)
     top = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         while names := os.listdir(top):
@@ -101,6 +102,12 @@ def empty(path: str) -> None:
                 _remove(name, top, top, fresh)
     finally:
         os.close(top)
+
+
+def _open_up(path: str) -> None:
+    """Make a folder of ours one to list and write in; a container's tmpfs is root's, and open."""
+    with contextlib.suppress(PermissionError):
+        chmod(path, 0o700)
 
 
 def _remove(name: str, parent: int, top: int, fresh: object) -> None:
