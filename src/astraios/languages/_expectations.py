@@ -24,10 +24,11 @@ _LARGE = 10**8
 
 def split_at(text: str, operators: tuple[str, ...]) -> tuple[str, str, str] | None:
     """(left, operator, right) at the last of `operators` that no bracket or string encloses."""
-    found = None
+    found, behind = None, 0
     for at in _outer(text):
         operator = next((one for one in operators if text.startswith(one, at)), None)
-        if operator is not None:
+        if operator is not None and at >= behind:
+            behind = at + len(operator)
             found = (text[:at], operator, text[at + len(operator) :])
     return found
 

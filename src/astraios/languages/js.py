@@ -56,7 +56,7 @@ class JavaScript(BraceLanguage):
             source="main.js",
             run=("{node}", *_OPTIONS, "{prepared}/driver.js"),
             folders=(("prepared", str(folder)), ("node", str(node))),
-            environment=(("NODE_PATH", "{prepared}"),),
+            environment=(("NODE_PATH", "{prepared}"), ("OPENSSL_CONF", "/dev/null")),
             silent=True,
         )
 
