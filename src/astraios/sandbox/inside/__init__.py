@@ -7,6 +7,7 @@ files use the standard library and each other only. In order of use:
     frames.py     messages between the grading process and a server
     syscalls.py   the kernel's calls that the standard library does not offer
     jail.py       level `namespaces`: own namespaces and a minimal root
+    contained.py  levels `bubblewrap`, `podman`, `docker`: another tool has made them
     landlock.py   level `landlock`: file rules of an ordinary process
     calls.py      numbers of the system calls a program may make
     seccomp.py    the filter made of them

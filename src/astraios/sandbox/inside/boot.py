@@ -16,6 +16,7 @@ import platform
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,9 +175,8 @@ def _with_one_user(
     work = PlainFolder(jail.WORK, None)
     compiler = None
     if recipe is not None and recipe["compiler"]:
-        compiler = contained.BriefCompiler(
-            lambda: _compiler(recipe, inside, confinement, work.path, control)
-        )
+        start = _compiler(recipe, inside, confinement, work.path, control)
+        compiler = contained.BriefCompiler(start)
     workshop = _workshop(recipe, inside, confinement, work, control, True, compiler)
     return Server(control, Child(confinement), work, True, workshop)
 
@@ -191,7 +191,7 @@ def _resident(
     """The compiler that stays, if the recipe has one."""
     if recipe is None or not recipe["compiler"]:
         return None
-    return _compiler(recipe, folders, confinement, folder, control)
+    return _compiler(recipe, folders, confinement, folder, control)()
 
 
 def _compiler(
@@ -200,15 +200,15 @@ def _compiler(
     confinement: Confinement,
     folder: str,
     control: frames.Channel,
-) -> Resident:
+) -> Callable[[], Resident]:
+    """What starts the recipe's compiler."""
     limits = native.limits_of(recipe["build_limits"])
     child = Child(confinement, "run")
     # It lives as long as the server: CPU time is bounded by what it is asked, one at a time.
     child.prepare(replace(limits, cpu_s=1e6))
-    return Resident(
-        native.placed(recipe["compiler"], folders), native.environment_of(recipe, folders),
-        child, folder, limits, control.fileno(),
-    )  # fmt: skip
+    command = native.placed(recipe["compiler"], folders)
+    environment = native.environment_of(recipe, folders)
+    return lambda: Resident(command, environment, child, folder, limits, control.fileno())
 
 
 def _workshop(
