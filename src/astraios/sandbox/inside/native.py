@@ -26,7 +26,7 @@ from typing import Any
 from . import frames
 from .confine import CHANNEL, Child, Limits
 from .processes import cpu_s, end_all, kill, kill_group, signal_name
-from .workfolder import MemoryFolder, PlainFolder
+from .workfolder import MemoryFolder, PlainFolder, contents, put
 
 TOKEN_BYTES = 16
 PASSED = bytes(5)
@@ -155,10 +155,14 @@ class Workshop:
             problem = self._make(candidate, harness["after"])
         if problem is not None:
             return problem
+        made = contents(self._folder.path) if joint and self._wants_control else []
         ended = self._execute(self._run, "run", self._limits, REAL)
         answer = self._verdict(ended)
         if answer["outcome"] == "passed" and self._wants_control:
-            if not joint and self._make(candidate, harness["impossible"]) is not None:
+            if joint:  # a file that the first run left, or a file's age, would tell it the second
+                self._folder.prepare(self._build_limits.disk_mib)
+                put(self._folder.path, made)
+            elif self._make(candidate, harness["impossible"]) is not None:
                 answer["outcome"] = "forged"
                 answer["message"] = "tests with other expectations do not compile with it"
                 return answer

@@ -9,6 +9,7 @@ import os
 import stat
 from itertools import count
 from os import chmod, rename, rmdir, unlink
+from pathlib import Path
 
 WORK, PACKAGES = "work", "packages"
 """Inside a server's folder, at the levels without a root of their own."""
@@ -42,11 +43,13 @@ class MemoryFolder:
         if self._mib:
             syscalls.unmount(self.path)
         n_inodes = 1024 + 16 * disk_mib
+        # Without the sticky bit a build may remove its source, which another id has written.
+        mode = "777" if self._executable else "1777"
         flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
         flags |= 0 if self._executable else syscalls.MS_NOEXEC
         syscalls.mount(
             "work", self.path, "tmpfs", flags,
-            f"size={max(disk_mib, 1)}m,nr_inodes={n_inodes},mode=1777",
+            f"size={max(disk_mib, 1)}m,nr_inodes={n_inodes},mode={mode}",
         )  # fmt: skip
         self._mib, self._pristine = disk_mib, self._look()
 
@@ -85,6 +88,22 @@ class PlainFolder:
                 except OSError:
                     continue
         return n_bytes / _MIB
+
+
+def contents(path: str) -> list[tuple[str, bytes]]:
+    """Name and content of every file that a build has left below `path`."""
+    top = Path(path)
+    files = (one for one in top.rglob("*") if one.is_file() and not one.is_symlink())
+    return [(str(file.relative_to(top)), file.read_bytes()) for file in files]
+
+
+def put(path: str, files: list[tuple[str, bytes]]) -> None:
+    """Write `files` below `path`, an empty folder, for the programs' user to read and execute."""
+    for name, content in files:
+        file = Path(path, name)
+        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(0o755)
 
 
 def empty(path: str) -> None:
