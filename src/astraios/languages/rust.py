@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cached_property
 
-from astraios.languages import Surroundings
+from astraios.languages import Surroundings, _rust_harness, _rust_programs
 from astraios.languages._braces import BraceLanguage
+from astraios.languages._rust_programs import REGISTRY
 from astraios.languages._tools import missing, tool_version
-from astraios.sandbox import Limits
+from astraios.records import Execution
+from astraios.sandbox import Harness, Limits, Recipe
 
 __all__ = ["Rust", "language"]
 
 _MAIN = "fn main()"
 _EMPTY_MAIN = "fn main(){}\n"
-_REGISTRY = Path("/usr/share/cargo/registry")
 _CRATES = ("rand", "regex", "md5")
 """Every prompt imports them, so nothing compiles without."""
 
@@ -41,13 +42,30 @@ class Rust(BraceLanguage):
         return front + _MAIN.join(code.split(_MAIN, 2)[:2])
 
     def toolchain(self) -> dict[str, str]:
-        versions = {"rustc": tool_version(self.title, "rustc", "rustc", "--version")}
+        versions = {
+            "rustc": tool_version(self.title, "rustc", "rustc", "--version"),
+            "cargo": tool_version(self.title, "cargo", "cargo", "--version"),
+            "ld": tool_version(self.title, "binutils", "ld", "--version"),
+        }
         for crate in _CRATES:
-            found = sorted(folder.name for folder in _REGISTRY.glob(f"{crate}-[0-9]*"))
+            found = sorted(folder.name for folder in REGISTRY.glob(f"{crate}-[0-9]*"))
             if not found:
                 raise missing(self.title, f"the sources of crate {crate!r}", f"librust-{crate}-dev")
             versions[f"crate {crate}"] = found[-1].removeprefix(f"{crate}-")
         return versions
+
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return _rust_programs.recipe(self.toolchain())
+
+    def harness(self, tests: str) -> Harness:
+        return _rust_harness.harness(tests)
+
+    def explain(self, execution: Execution) -> Execution:
+        return _rust_programs.explained(execution)
 
 
 language = Rust()
