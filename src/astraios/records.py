@@ -87,6 +87,9 @@ class Prompt(Record):
     stops: tuple[str, ...] = ()
     """Generation may end once one of these occurs in the completion."""
     kind: Literal["completion", "infill"] = "completion"
+    max_length: int | None = Field(default=None, ge=1)
+    """Tokens of prompt and completion together: the beginning of a longer prompt is left out, and
+    one token may be drawn all the same. None: the model's context, and nothing is left out."""
 
 
 class Finish(StrEnum):
@@ -199,6 +202,10 @@ class Verdict(Record):
     outcome: Outcome
     answer: str | None = None
     expected: str | None = None
+    readings: dict[str, str | None] | None = None
+    """Name of another way to read the same completion -> the answer it gives, if it gives one."""
+    log_odds: float | None = Field(default=None, allow_inf_nan=False)
+    """Log-likelihood of the positive answer less that of the negative, where an engine gave it."""
     cwe: str | None = None
     detail: Text = ""
     cpu_s: float = 0.0
@@ -222,6 +229,10 @@ class Score(Record):
     n_samples: int
     """Samples that were counted, faults left out."""
     n_faults: int = 0
+    chance: float | None = Field(default=None, allow_inf_nan=False)
+    """What the best guess gets that never looks at the problem; None where guessing has no rate."""
+    against_chance: Literal["above", "below", "indistinguishable"] | None = None
+    """Where the 95 % interval of the paired difference between value and chance lies."""
 
 
 # --- training ---------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def placed_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str,
     """The rows of `path` as `read_rows` gives them, each with its place, `file:line`."""
     rows: list[tuple[str, dict[str, str]]] = []
     places: dict[str, str] = {}
-    for where, row in _numbered(path):
+    for where, row in numbered(path):
         texts = _texts(row, columns, where)
         name = texts[columns[0]]
         if name in places:
@@ -108,7 +108,13 @@ def _download(benchmark: Benchmark, part: str) -> Path:
         ) from error
 
 
-def _numbered(path: Path) -> Iterator[tuple[str, Row]]:
+def numbered(path: Path) -> Iterator[tuple[str, Row]]:
+    """The objects of a JSONL file, plain or gzip, each with its place, `file:line`.
+
+    Raises:
+        MissingDataError: if the file cannot be read.
+        DataError: a line that is no JSON object, or broken gzip data.
+    """
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:

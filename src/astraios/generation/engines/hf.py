@@ -180,6 +180,8 @@ class HFEngine(Engine):
         end, end_id = self._tokenizer.eos_token, self._tokenizer.eos_token_id
         if len(ids) > 1 and ids[-1] == end_id and not prompt.text.endswith(end):
             ids = ids[:-1]  # some tokenizers end every text; a prompt goes on
+        if prompt.max_length is not None:
+            ids = ids[-prompt.max_length :]
         if not ids:
             raise DataError(
                 f"problem {prompt.problem_id!r}, turn {prompt.turn}: the prompt is empty, "
@@ -194,6 +196,8 @@ class HFEngine(Engine):
                 f"{self._n_positions} positions; shorten the prompt or use a model with a longer "
                 "context"
             )
+        if prompt.max_length is not None:
+            room = min(room, max(1, prompt.max_length - len(ids)))
         return Question(
             problem_id=prompt.problem_id,
             turn=prompt.turn,
