@@ -24,7 +24,7 @@ import pytest
 from astraios import languages, registry
 from astraios.checkers.unittests import checker
 from astraios.errors import MissingToolError
-from astraios.languages import Language
+from astraios.languages import Language, Surroundings
 from astraios.records import Execution, Outcome, Program
 from astraios.sandbox import LEVELS, Limits, Sandbox
 
@@ -212,7 +212,8 @@ def judge(sandbox: Sandbox, name: str, *codes: str) -> list[Execution]:
         pytest.skip(str(error))
     tests = "\n" + text_of(name, "tests")
     if recipe is not None:
-        codes = tuple(map(language.candidate, codes))
+        around = Surroundings(tests=tests)  # what they use is imported (Go)
+        codes = tuple(language.candidate(code, around) for code in codes)
     programs = [Program(language=name, code=code, tests=tests) for code in codes]
     limits = LIMITS if recipe is None else COMMAND_LIMITS
     try:
@@ -229,6 +230,10 @@ def is_held(case: Case, level: str) -> bool:
     return LEVELS.index(level) <= LEVELS.index(case.weakest)
 
 
+def is_python(case: Case) -> bool:
+    return case.language == "python"
+
+
 def ids(case: Case) -> str:
     return f"{case.language}-{case.family}-{case.name}"
 
@@ -240,7 +245,8 @@ def test_hostile_program_gains_nothing_and_leaves_nothing(
     if not is_held(case, sandbox.level):
         pytest.skip(f"not held below level {case.weakest}")
     right = text_of(case.language, "honest")
-    judge(sandbox, case.language, right)
+    # Every server that either program can need: Python has one with numpy and one without.
+    judge(sandbox, case.language, right, *([f"import numpy\n{right}"] if is_python(case) else []))
     before, n_before = bait.state(), n_descendants()
     started = time.monotonic()
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from astraios.analysis.frames import Frames
 
-WEAK_TO_STRONG = ("limits", "landlock", "namespaces")
+WEAK_TO_STRONG = ("limits", "landlock", "docker", "podman", "bubblewrap", "namespaces")
 """The sandbox's levels; one that is not known here is named, but not ranked."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from astraios import languages, registry
 from astraios.config import data_dir
 from astraios.errors import AstraiosError
-from astraios.sandbox import probe
+from astraios.sandbox import levels, probe
 
 Row = dict[str, str]
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "ray", "datasets")
@@ -61,9 +61,15 @@ def _toolchains() -> list[Row]:
 
 
 def _sandbox() -> list[Row]:
+    found = probe()
+    works = {report.level for report in found if report.works}
+    chosen = next((level for level in levels.BY_AUTO if level in works), "none")
     return [
-        _row(f"sandbox {found.level}", "yes" if found.works else "no", found.reason or found.title)
-        for found in probe()
+        *(
+            _row(f"sandbox {one.level}", "yes" if one.works else "no", one.reason or one.title)
+            for one in found
+        ),
+        _row("sandbox, by default", chosen, "what programs run in unless --sandbox names another level"),
     ]
 
 
