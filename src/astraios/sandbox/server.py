@@ -58,14 +58,16 @@ class Server:
                 self._launch = adapters.launch(level, packages, recipe, descriptor, self._folder)
                 self._process = self._start(self._launch, descriptor)
         except BaseException:
+            self._said.close()
             self._remove_folder()
             raise
         self.socket.setblocking(False)
-        self.send({
+        order = {
             "level": level, "packages": packages, "folder": self._folder,
             "recipe": asdict(recipe) if recipe else None, "seed": self._process.pid,
             **self._launch.order,
-        })  # fmt: skip
+        }  # fmt: skip
+        self._out += frames.pack(order)  # not sent yet: if it has ended, `wait_until_ready` tells
 
     def _start(self, launch: adapters.Launch, descriptor: int) -> subprocess.Popen[bytes]:
         stream = descriptor if launch.by_streams else subprocess.DEVNULL

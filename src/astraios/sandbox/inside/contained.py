@@ -148,6 +148,9 @@ class BriefCompiler:
     Where compiler and programs are one user in one process namespace, a program could reach it.
     """
 
+    pid = None
+    """There is none to spare when a program is over."""
+
     def __init__(self, start: Callable[[], Resident]) -> None:
         self._start = start
 
