@@ -45,6 +45,7 @@ def toolchains(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Path(folder).chmod(0o755)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ASTRAIOS_CACHE", _cache(tmp_path_factory, Path(folder)))
+            patch.setenv("ASTRAIOS_SANDBOX", os.environ.get("ASTRAIOS_SANDBOX", "best"))
             yield Path(folder)
 
 

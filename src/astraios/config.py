@@ -271,6 +271,11 @@ def data_dir(given: Path | None = None) -> Path | None:
     return path
 
 
+def sandbox_level(given: str) -> str:
+    """The level of isolation asked for: `given`, or instead of `auto` the `ASTRAIOS_SANDBOX`."""
+    return os.environ.get("ASTRAIOS_SANDBOX", given) if given == "auto" else given
+
+
 def cache_dir() -> Path | None:
     """The folder of what may be made again: `ASTRAIOS_CACHE`, else the user's cache folder.
 

@@ -25,7 +25,7 @@ RIGHT = "def f(x):\n    return x + 1"
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with open_sandbox(jobs=1) as opened:
+    with open_sandbox("best", jobs=1) as opened:
         yield opened
 
 
@@ -241,7 +241,7 @@ def test_every_position_is_answered_once_over_two_servers() -> None:
         for n in range(24)
     ]
     limits = Limits(cpu_s=0.05, wall_s=10.0, memory_mib=768)
-    with open_sandbox(jobs=2) as two:
+    with open_sandbox("best", jobs=2) as two:
         results = list(checker.check(programs, two, limits=limits))
     assert sorted(position for position, _ in results) == list(range(24))
     for position, execution in results:
@@ -256,7 +256,7 @@ def test_version_is_named() -> None:
 def test_dead_server_is_replaced_and_its_program_tried_again() -> None:
     slow = "import time\ntime.sleep(0.5)\n" + RIGHT
     programs = [Program(language="python", code=slow, tests=TESTS)] * 3
-    with open_sandbox(jobs=1) as one:
+    with open_sandbox("best", jobs=1) as one:
         results = checker.check(programs, one, limits=LIMITS)
         first = next(results)
         os.kill(_child(), signal.SIGKILL)
@@ -269,7 +269,7 @@ def test_dead_server_is_replaced_and_its_program_tried_again() -> None:
 def test_program_whose_server_dies_twice_is_a_fault_and_the_next_is_judged() -> None:
     sleeper = Program(language="python", code="import time\ntime.sleep(9)", tests=TESTS)
     honest = Program(language="python", code=RIGHT, tests=TESTS)
-    with open_sandbox(jobs=1) as one:
+    with open_sandbox("best", jobs=1) as one:
         results = checker.check([honest, sleeper, honest], one, limits=LIMITS)
         first = next(results)
         os.kill(_child(), signal.SIGKILL)

@@ -97,7 +97,7 @@ def runnable(language: Language) -> Language:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with open_sandbox(jobs=1) as opened:
+    with open_sandbox("best", jobs=1) as opened:
         yield opened
 
 

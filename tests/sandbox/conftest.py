@@ -43,5 +43,5 @@ def sandbox(request: pytest.FixtureRequest, working_levels: dict[str, str]) -> I
 @pytest.fixture(scope="module")
 def strongest() -> Iterator[Sandbox]:
     """Two servers of the strongest level."""
-    with open_sandbox(jobs=2) as opened:
+    with open_sandbox("best", jobs=2) as opened:
         yield opened

@@ -25,9 +25,9 @@ def test_probe_tells_of_every_level_strongest_first() -> None:
         assert report.works == (not report.reason)
 
 
-def test_auto_takes_the_strongest_level_that_works(working_levels: dict[str, str]) -> None:
-    strongest = next(level for level in levels.BY_AUTO if not working_levels[level])
-    with open_sandbox() as opened:
+def test_best_takes_the_strongest_level_that_works(working_levels: dict[str, str]) -> None:
+    strongest = next(level for level in levels.BY_BEST if not working_levels[level])
+    with open_sandbox("best") as opened:
         assert opened.level == strongest
 
 
@@ -54,18 +54,25 @@ def test_level_that_does_not_work_is_refused_with_the_remedy(
         open_sandbox("namespaces")
 
 
-def test_auto_falls_to_the_next_level(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_refuses_what_is_weaker_and_best_takes_it_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(
         levels, "unavailable_by_platform", lambda level: "" if level == "limits" else "switched off"
     )
-    with open_sandbox() as opened:
+    with pytest.raises(SandboxError, match=r"switched off.*--sandbox best"):
+        open_sandbox()
+    assert not caplog.records
+
+    with open_sandbox("best") as opened:
         assert opened.level == "limits"
+    assert "'landlock' does not work here: switched off" in caplog.text
 
 
 def test_nothing_that_works_is_an_error_with_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(levels, "unavailable_by_platform", lambda level: f"no {level}")
     with pytest.raises(SandboxError, match=r"no namespaces.*no landlock.*no limits"):
-        open_sandbox()
+        open_sandbox("best")
 
 
 def test_one_sandbox_runs_one_source_at_a_time(sandbox: Sandbox) -> None:

@@ -47,7 +47,10 @@ Overrides = Annotated[
 ]
 SandboxLevel = Annotated[
     str,
-    typer.Option(help="Isolation of generated programs: auto, or a level that `doctor` lists."),
+    typer.Option(
+        help="Isolation of generated programs: auto (complete, or an error), best (the strongest "
+        "that works here), or a level that `doctor` lists."
+    ),
 ]
 
 
@@ -114,7 +117,7 @@ def demo(
     preset: Annotated[str, typer.Option(help="quick (minutes) or standard (an hour).")] = "quick",
     out: Out = Path("runs"),
     jobs: Jobs = None,
-    sandbox: SandboxLevel = "auto",
+    sandbox: SandboxLevel = "best",
     as_json: AsJson = False,
 ) -> None:
     """Run the embedded study, base model to report, on this machine's CPU."""
@@ -336,10 +339,14 @@ def grade(
     if as_json:
         _print_json(result.as_json())
     else:
-        tell(table([score_row(score) for score in result.scores]))
+        guessable = any(score.chance is not None for score in result.scores)
+        tell(table([score_row(score, guessable) for score in result.scores]))
+        if guessable:
+            tell("\nchance: what the best guess gets that never looks at the problem")
         tell("")
         tell(table([outcome_row(row) for row in result.rows()]))
-        tell(f"\nsandbox: {result.sandbox}\nverdicts: {result.run}")
+        ran = f"sandbox: {result.sandbox}" if result.sandbox else "nothing was run: answers are read"
+        tell(f"\n{ran}\nverdicts: {result.run}")
     if result.n_faults:
         raise WorkError(
             f"{result.n_faults} programs could not be judged (fault); they are not counted. "

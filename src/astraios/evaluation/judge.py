@@ -30,7 +30,7 @@ from pydantic import Field
 
 from astraios import checkers, languages, registry
 from astraios.checkers import Checker
-from astraios.config import OPERATIONAL, Config, cache_dir, digest
+from astraios.config import OPERATIONAL, Config, cache_dir, digest, sandbox_level
 from astraios.errors import DataError, ForeignRunError
 from astraios.evaluation.answers import Answer, Answers
 from astraios.evaluation.cache import Remembering, VerdictCache
@@ -168,7 +168,7 @@ def judge(
         if config.checker is not None:
             checker = checker or registry.load(checkers, "checker", config.checker)
             if isinstance(sandbox, str):
-                sandbox = stack.enter_context(open_sandbox(sandbox, config.jobs))
+                sandbox = stack.enter_context(open_sandbox(sandbox_level(sandbox), config.jobs))
             environment |= {**sandbox.describe(), "sandbox": sandbox.level}
             if cache and (home := cache_dir()) is not None:
                 known = stack.enter_context(VerdictCache(home))

@@ -1,6 +1,6 @@
 """Running untrusted programs. Given a program and limits, never a task; trusts nothing.
 
-    open_sandbox() -> Sandbox          servers at the strongest level that works here
+    open_sandbox() -> Sandbox          servers that hold what a program may try
     Sandbox.run(programs)              (key, Job, candidate) in, (key, Execution) out
     probe() -> [LevelReport]           which levels work here, and why the others do not
 

@@ -12,18 +12,21 @@ from astraios.sandbox import adapters
 
 __all__ = [
     "AUTO",
-    "BY_AUTO",
+    "BEST",
     "LEVELS",
     "LevelReport",
     "packages",
     "refusal",
+    "tried",
     "unavailable_by_platform",
 ]
 
-AUTO = "auto"
+AUTO, BEST = "auto", "best"
 LEVELS = ("namespaces", "bubblewrap", "podman", "docker", "landlock", "limits")
-BY_AUTO = ("namespaces", "bubblewrap", "landlock", "limits")
-"""What `auto` tries. A container is only used if it is named: it takes about a second a server,
+BY_AUTO = ("namespaces", "bubblewrap")
+"""What `auto` tries: levels that hold all that can be held. What is weaker has to be asked for."""
+BY_BEST = (*BY_AUTO, "landlock", "limits")
+"""What `best` tries. A container is only used if it is named: it takes about a second a server,
 runs an image's interpreter instead of this one, and may need a service with root's rights."""
 
 TITLES = {
@@ -64,9 +67,14 @@ class LevelReport:
 
 
 def check_name(level: str) -> None:
-    """Raise UnknownNameError unless `level` is a level or `auto`."""
-    if level not in (AUTO, *LEVELS):
-        raise UnknownNameError("sandbox level", level, (AUTO, *LEVELS))
+    """Raise UnknownNameError unless `level` is a level, `auto` or `best`."""
+    if level not in (AUTO, BEST, *LEVELS):
+        raise UnknownNameError("sandbox level", level, (AUTO, BEST, *LEVELS))
+
+
+def tried(level: str) -> tuple[str, ...]:
+    """The levels that asking for `level` tries, in order."""
+    return {AUTO: BY_AUTO, BEST: BY_BEST}.get(level, (level,))
 
 
 def unavailable_by_platform(level: str) -> str:

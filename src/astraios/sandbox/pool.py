@@ -400,30 +400,37 @@ def open_sandbox(level: str = "auto", jobs: int | None = None) -> Sandbox:
     """Start a sandbox; use it in a `with` statement.
 
     Args:
-        level: one of `LEVELS`, or `auto` for the strongest that a harmless program shows to work
-            on this machine; containers (`podman`, `docker`) are used only if named.
+        level: one of `LEVELS`; or `auto` for one that holds all that can be held; or `best` for the
+            strongest that a harmless program shows to work on this machine, with a warning if it
+            is a weaker one. Containers (`podman`, `docker`) are used only if named.
         jobs: programs to run at the same time; by default one for each usable core.
 
     Raises:
         UnknownNameError: for another level.
         MissingToolError: if the level asked for does not work here; says why and what helps.
-        SandboxError: if none works.
+        SandboxError: if `auto` finds none that holds everything, or `best` none at all.
     """
     levels.check_name(level)
     n_jobs = _cores() if jobs is None else jobs
     if n_jobs < 1:
         raise SandboxError(f"a sandbox runs at least one program at a time, not {n_jobs}")
     reasons: dict[str, str] = {}
-    for candidate in levels.BY_AUTO if level == levels.AUTO else (level,):
+    for candidate in levels.tried(level):
         server, reason = _try(candidate)
         if server is not None:
             for stronger, why in reasons.items():
                 log.warning("sandbox level %r does not work here: %s", stronger, why)
             return Sandbox(candidate, n_jobs, server)
         reasons[candidate] = reason
-    if level != levels.AUTO:
+    if level in LEVELS:
         raise levels.refusal(level, reasons[level])
     listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    if level == levels.AUTO:
+        raise SandboxError(
+            f"nothing here isolates programs completely ({listed}). `astraios doctor` shows what "
+            "would help; --sandbox best takes the strongest level that works, docs/security.md "
+            "says what it does not hold"
+        )
     raise SandboxError(f"no sandbox level works here ({listed})")
 
 

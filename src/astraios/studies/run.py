@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from astraios import files, registry, runs
+from astraios.config import sandbox_level
 from astraios.errors import MissingToolError
 from astraios.records import PlannedJob, RunKind
 from astraios.sandbox import open_sandbox
@@ -127,7 +128,7 @@ def _sandbox_level(asked: str, todo: list[Job]) -> str:
     """
     if not any(job.kind is RunKind.JUDGE for job in todo):
         return asked
-    with open_sandbox(asked, jobs=1) as sandbox:
+    with open_sandbox(sandbox_level(asked), jobs=1) as sandbox:
         return sandbox.level
 
 
