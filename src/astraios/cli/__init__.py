@@ -345,8 +345,7 @@ def grade(
             tell("\nchance: what the best guess gets that never looks at the problem")
         tell("")
         tell(table([outcome_row(row) for row in result.rows()]))
-        ran = f"sandbox: {result.sandbox}" if result.sandbox else "nothing was run: answers are read"
-        tell(f"\n{ran}\nverdicts: {result.run}")
+        tell(f"\nsandbox: {result.sandbox or 'none needed'}\nverdicts: {result.run}")
     if result.n_faults:
         raise WorkError(
             f"{result.n_faults} programs could not be judged (fault); they are not counted. "

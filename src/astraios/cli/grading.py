@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from astraios.evaluation.grade import OutcomeRow
 from astraios.records import Score
 
+AGAINST_CHANCE = MappingProxyType(
+    {"above": "above", "below": "BELOW", "indistinguishable": "not distinguishable"}
+)
+"""How a score is marked whose interval of the difference to chance lies there."""
 
-def score_row(score: Score) -> dict[str, str]:
-    """One score, in percent, with its 95 % interval."""
+
+def score_row(score: Score, with_chance: bool = False) -> dict[str, str]:
+    """One score, in percent, with its 95 % interval and, if wanted, its chance level."""
     interval = ""
     if score.low is not None and score.high is not None:
         interval = f"{100 * score.low:.1f} - {100 * score.high:.1f}"
-    return {
+    shown = {
         "metric": score.metric,
         "slice": score.slice,
         "%": "" if score.value is None else f"{100 * score.value:.2f}",
         "95 % interval": interval,
+    }
+    if with_chance:
+        shown["chance"] = "" if score.chance is None else f"{100 * score.chance:.2f}"
+        shown["against chance"] = AGAINST_CHANCE.get(score.against_chance or "", "")
+    return {
+        **shown,
         "problems": f"{score.n_problems:,}",
         "samples": f"{score.n_samples:,}",
         "faults": str(score.n_faults),

@@ -239,5 +239,6 @@ def outcome_rows(verdicts: Iterable[Verdict]) -> list[OutcomeRow]:
 def _kind(verdict: Verdict) -> str:
     if verdict.outcome is not Outcome.FAILED:
         return verdict.outcome
-    wrong = not verdict.detail or _ASSERTION.search(verdict.detail)
+    was_read = verdict.expected is not None  # nothing ran: the detail is what the model said
+    wrong = was_read or not verdict.detail or _ASSERTION.search(verdict.detail)
     return WRONG_ANSWER if wrong else EXCEPTION

@@ -4,6 +4,8 @@
                        steps have one list for every sample (3280 x 1)
     ours               `samples.jsonl`: raw completions, or final texts where `finish` is `given`
     EvalPlus           one object a line: `task_id`, and `solution` (whole) or `completion`
+    records            objects with labels in place of the texts, in the order of the problems: in
+                       lists of one, in one list or one a line; see the tasks' `text_of`
 
 Any of them may be gzip. A file is checked to its end before anything is run: what it holds for
 which problem, whether each problem has as many samples as the others, and whether the texts begin
@@ -118,6 +120,8 @@ class Generations:
             problem = self.problems[number // n_per_problem]
             if place is None:
                 continue
+            if place < 0 and isinstance(value, dict) and self.task.takes_records:
+                place = 0
             if place < 0:
                 raise GenerationsError(
                     f"{self.path}: problem {problem.id}: expected a list of texts, "
@@ -133,6 +137,8 @@ class Generations:
             else:
                 index = place
             where = f"problem {problem.id}, sample {index}"
+            if isinstance(value, dict):
+                value = self._text_of(problem, value, number, where)
             yield Item(problem, self._final(problem, index, value, where))
 
     def _lists_per_problem(self) -> int:
@@ -157,6 +163,12 @@ class Generations:
             finish=Finish.GIVEN,
         )
 
+    def _text_of(self, problem: Problem, record: dict[str, Any], place: int, where: str) -> str:
+        try:
+            return self.task.text_of(problem, record, place)
+        except GenerationsError as error:
+            raise GenerationsError(f"{self.path}: {where}: {error}") from None
+
     def _must_be_text(self, text: Any, where: str) -> None:
         if not isinstance(text, str):
             raise GenerationsError(f"{self.path}: {where}: expected text, found {kind(text)}")
@@ -168,7 +180,7 @@ class Generations:
     def _from_lines(self) -> Iterator[Item]:
         by_id = {problem.id: problem for problem in self.problems}
         indexes: Counter[str] = Counter()
-        for number, row in line_items(self.path):
+        for place, (number, row) in enumerate(line_items(self.path)):
             where = f"line {number}"
             if "problem_id" in row:
                 sample = self._ours(row, where)
@@ -177,6 +189,14 @@ class Generations:
                 problem = self._problem(by_id, row["task_id"], where)
                 sample = self._evalplus(problem, indexes[problem.id], row, where)
                 indexes[problem.id] += 1
+            elif "raw_text" in row:
+                if place >= len(self.problems):
+                    raise _UnfitError(
+                        f"{where}: {self.task.name} has {len(self.problems)} problems, one a line"
+                    )
+                problem = self.problems[place]
+                text = self._text_of(problem, row, place, where)
+                sample = self._final(problem, 0, text, where)
             else:
                 raise GenerationsError(
                     f"{self.path}: {where}: expected the field 'problem_id' (our samples) or "
@@ -273,12 +293,15 @@ class Generations:
             return
         if self._shape is Shape.LINES and any(fits.values()):
             return  # not in order by nature: what does not fit is the model's doing
+        n_unfit = sum(not fit for fit in fits.values())
+        if n_unfit <= self.task.unfit_share * len(fits):
+            return
         problem = next(problem for problem in self.problems if problem.id == unfit)
-        opening = _clip(next(iter(self.task.openings(problem)), ""))
+        opening = next((f", {_clip(text)}" for text in self.task.openings(problem)), "")
         raise _UnfitError(
-            f"problem {unfit}: completion does not start with its prompt, {opening}"
+            f"problem {unfit}: completion does not start with its prompt{opening}"
             if self._shape is Shape.LISTS
-            else f"problem {unfit}: the prompt that was answered is not the task's, {opening}"
+            else f"problem {unfit}: the prompt that was answered is not the task's{opening}"
         )
 
     def _refuse_closer(self, rivals: Iterable[str]) -> None:
@@ -309,7 +332,7 @@ class Generations:
 
     def _fit(self, task: Task[Any], longer_than: int) -> tuple[int, int, int]:
         """How many problems of `task` fit, out of how many, and the length of its openings."""
-        if self.data_dir is None and task.languages != self.task.languages:
+        if self.data_dir is None and not _has_data_of(task, self.task):
             return 0, 0, 0  # nothing is downloaded to word a message
         try:
             problems = task.problems(self.data_dir)
@@ -326,6 +349,12 @@ def _is_kin(name: str, other: str) -> bool:
     """Whether two tasks put the same problems, in the same language: `humanevalfixdocs-python`
     and `humanevalsynthesize-python`."""
     return name != other and name.rpartition("-")[2] == other.rpartition("-")[2]
+
+
+def _has_data_of(task: Task[Any], other: Task[Any]) -> bool:
+    """Whether two tasks read the same files, as far as their names tell."""
+    family = task.name.partition("-")[0] == other.name.partition("-")[0]
+    return task.languages == other.languages and (family or bool(task.languages))
 
 
 class _UnfitError(GenerationsError):
@@ -351,7 +380,9 @@ def _fit(task: Task[Any], item: Item, openings: tuple[str, ...]) -> bool:
     if item.free or sample.turn:
         return True
     if sample.finish is Finish.GIVEN:
-        return not openings or sample.completion.startswith(openings)
+        if not openings:
+            return task.fits(item.problem, sample.completion)
+        return sample.completion.startswith(openings)
     return not sample.prompt_sha or sample.prompt_sha in _prompt_shas(task, item.problem)
 
 
@@ -368,7 +399,7 @@ def _prompt_shas(task: Task[Any], problem: Problem) -> set[str]:
 
 
 def _length(task: Task[Any], problems: Sequence[Problem]) -> int:
-    return sum(len(next(iter(task.openings(problem)), "")) for problem in problems)
+    return sum(task.n_shown(problem) for problem in problems)
 
 
 def _clip(text: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from astraios import registry
 from astraios.errors import ConfigError, GenerationsError, UnknownNameError
@@ -69,6 +69,11 @@ class Task(ABC, Generic[P]):
     """Readings of the data that can be asked for by name; the first is the default."""
     one_text_a_list: ClassVar[bool] = False
     """Whether the harness writes a list for every sample (3280 x 1), not one for every problem."""
+    takes_records: ClassVar[bool] = False
+    """Whether files may hold objects with labels in place of texts; see `text_of`."""
+    unfit_share: ClassVar[float] = 0.0
+    """Problems of a file of lists that need not show their prompt, as a share of all: what a record
+    with a label of its own lacks is the model's doing."""
 
     @abstractmethod
     def problems(self, data_dir: Path | None) -> Sequence[P]:
@@ -144,6 +149,28 @@ class Task(ABC, Generic[P]):
         """
         head = self.head(problem).rstrip()
         return (head,) if head else ()
+
+    def fits(self, problem: P, text: str) -> bool:
+        """Whether a final text is one of `problem`, where `openings` cannot say: it has none."""
+        return True
+
+    def n_shown(self, problem: P) -> int:
+        """Characters of the prompt that a final text repeats, to choose between tasks that fit."""
+        return len(next(iter(self.openings(problem)), ""))
+
+    def text_of(self, problem: P, record: Mapping[str, Any], place: int) -> str:
+        """The final text in what a harness saves in place of it: an object with labels.
+
+        Args:
+            problem: what the record should be about.
+            record: the object.
+            place: how many records stand in front of it.
+
+        Raises:
+            GenerationsError: if the task's files hold no such objects, or this one is not about
+                `problem`.
+        """
+        raise GenerationsError("expected text, found an object")
 
     def final_program(self, problem: P, text: str) -> Program | None:
         """What to run for a final text that was imported: as it stands, nothing is cut.
