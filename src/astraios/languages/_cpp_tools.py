@@ -16,7 +16,7 @@ from pathlib import Path
 
 from astraios.errors import WorkError
 from astraios.languages._prepared import prepared, run_tool
-from astraios.sandbox import Recipe
+from astraios.sandbox import Limits, Recipe
 
 __all__ = ["recipe"]
 
@@ -24,6 +24,9 @@ _OPTIONS = ("-std=c++11", "-fPIC")
 _HEADER, _DRIVER, _STUBS = "headers.h", "driver", ("stdcxx.so", "gcc_s.so")
 _SONAMES = ("libstdc++.so.6", "libgcc_s.so.1")
 _SEARCHED = ("/usr/include", "/usr/local/include")
+
+_LIMITS = Limits(cpu_s=20.0, wall_s=80.0, memory_mib=2048, disk_mib=128, n_tasks=16)
+"""Of building: a hundred times what a program takes."""
 
 _SCRIPT = """\
 {compile} -include "$1/{header}" main.cpp -o main.s &&
@@ -58,6 +61,7 @@ def recipe(versions: Mapping[str, str], headers: str) -> Recipe:
             *((n, p) for n, p in named.items() if Path(p).is_dir()),
         ),
         environment=(("TMPDIR", "."), ("LC_ALL", "C.UTF-8")),
+        build_limits=_LIMITS,
         error_line=r"main\.cpp:(?P<line>\d+):\d+: (?:fatal )?error",
     )
 

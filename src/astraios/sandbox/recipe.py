@@ -34,6 +34,9 @@ class Recipe:
     environment: tuple[tuple[str, str], ...] = ()
     error_line: str = ""
     """Pattern over the compiler's output whose group `line` is the line of an error in `source`."""
+    reserved_mib: int = 0
+    """Address space that the runtime reserves before it begins, if it takes what it needs in a way
+    that a limit on writable memory does not see; 0 if that limit is enough."""
     silent: bool = False
     """Whether a program that prints anything does not pass."""
     build_limits: Limits = field(

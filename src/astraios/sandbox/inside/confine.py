@@ -38,6 +38,8 @@ class Limits:
     data_only: bool = False
     """Whether `memory_mib` bounds what can be written to, not the address space: for runtimes that
     reserve far more than they use."""
+    reserved_mib: int = 0
+    """How much more address space there is then; 0 for a multiple of the memory."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def _resource_limits(
         memory = limits.memory_mib * _MIB
         if limits.data_only:
             wanted.append((resource.RLIMIT_DATA, memory, memory))
-            memory *= _RESERVED
+            reserved = limits.reserved_mib * _MIB
+            memory = memory + reserved if reserved else memory * _RESERVED
         wanted.append((resource.RLIMIT_AS, memory, memory))
     if n_tasks_before is not None:
         n_tasks = n_tasks_before + limits.n_tasks

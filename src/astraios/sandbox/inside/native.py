@@ -117,12 +117,13 @@ class Workshop:
         self._environment = environment_of(recipe, folders)
         self._error_line = re.compile(recipe["error_line"]) if recipe["error_line"] else None
         self._silent = recipe["silent"]
+        self._reserved_mib = recipe["reserved_mib"]
         self._children = children
         self._folder = folder
         self._control = control
         self._alone = alone
         self._compiler = compiler
-        self._build_limits = limits_of(recipe["build_limits"])
+        self._build_limits = limits_of(recipe["build_limits"], recipe["reserved_mib"])
         children["build"].prepare(self._build_limits)
         self._limits = self._build_limits
         self._harness: dict[str, str] = {}
@@ -131,7 +132,7 @@ class Workshop:
     def begin(self, message: dict[str, Any]) -> None:
         """Take harness and limits of the programs that follow."""
         self._harness = message["harness"]
-        self._limits = limits_of(message["limits"])
+        self._limits = limits_of(message["limits"], self._reserved_mib)
         self._children["run"].prepare(self._limits)
         self._wants_control = message["control"]
 
@@ -269,7 +270,7 @@ class Workshop:
             kill(pid)
             kill_group(pid)
             _, status, usage = os.wait4(pid, 0)
-            end_all(self._alone)
+            end_all(self._alone, None if self._compiler is None else self._compiler.pid)
             ours.close()
             for pipe in (out, err, failure):
                 os.close(pipe[0])
@@ -316,9 +317,9 @@ def environment_of(recipe: dict[str, Any], folders: dict[str, str]) -> dict[str,
     return {name: _place(value, folders) for name, value in recipe["environment"]}
 
 
-def limits_of(fields: dict[str, Any]) -> Limits:
+def limits_of(fields: dict[str, Any], reserved_mib: int = 0) -> Limits:
     """Limits of a command: runtimes reserve address space, and keep more files open."""
-    return Limits(**fields, n_files=256, data_only=True)
+    return Limits(**fields, n_files=256, data_only=True, reserved_mib=reserved_mib)
 
 
 def _place(text: str, folders: dict[str, str]) -> str:

@@ -7,12 +7,14 @@ of length and a body:
     from it   0, then for each file made: 2 bytes of length, name, 4 bytes of length, content
               1, then what is wrong with the source, as text
 
-It compiles and never runs what it compiles. It is out of reach of the programs: in another process
-namespace, or where there are none, by the filter of system calls.
+It is asked about an empty source first: what does not answer that does not work on this machine,
+whatever the programs are. It compiles and never runs what it compiles. It is out of reach of the
+programs: in another process namespace, or where there are none, by the filter of system calls.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .confine import Child, Limits
-from .native import Answer, CompilerDiedError, clipped_answer, first_line
+from .native import Answer, CompilerDiedError, ConfinementError, clipped_answer, first_line
 from .processes import kill
 
 _LARGEST_ANSWER = 64 << 20
@@ -60,13 +62,18 @@ class Resident:
         os.close(answers[1])
         self._questions, self._answers = questions[1], answers[0]
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self._works = False
+        with contextlib.suppress(OSError):  # it died at once, which is told when it is needed
+            os.write(self._questions, struct.pack("!I", 0))
 
     def make(self, source: bytes, folder: Path) -> Answer | None:
         """Compile `source` into `folder`; what is wrong with it, if so.
 
         Raises:
             CompilerDiedError: if no answer came; the program is the suspect.
+            ConfinementError: if it never answered anything.
         """
+        self._wait_until_it_works()
         answer = self._ask(source)
         if answer[:1] != bytes([_OK]):
             text = answer[1:].decode("utf-8", "replace")
@@ -89,6 +96,16 @@ class Resident:
         os.close(self._questions)
         os.close(self._answers)
 
+    def _wait_until_it_works(self) -> None:
+        if self._works:
+            return
+        try:
+            self._take(time.monotonic() + self._limits.wall_s)
+        except (OSError, EOFError) as error:
+            reason = str(error) or "it ended"
+            raise ConfinementError(f"the compiler does not work: {reason}") from error
+        self._works = True
+
     def _ask(self, source: bytes) -> bytes:
         deadline = time.monotonic() + self._limits.wall_s
         try:
@@ -96,13 +113,18 @@ class Resident:
             view = memoryview(source)
             while view:
                 view = view[os.write(self._questions, view) :]
-            (length,) = struct.unpack("!I", self._read(4, deadline))
-            if length > _LARGEST_ANSWER:
-                raise CompilerDiedError(f"the compiler answers with {length} bytes")
-            return self._read(length, deadline)
+            return self._take(deadline)
         except (OSError, EOFError) as error:
             kill(self.pid)
-            raise CompilerDiedError(f"the compiler died: {error or 'it ended'}") from error
+            reason = str(error) or "it ended"
+            raise CompilerDiedError(f"the compiler died: {reason}") from error
+
+    def _take(self, deadline: float) -> bytes:
+        """The next answer."""
+        (length,) = struct.unpack("!I", self._read(4, deadline))
+        if length > _LARGEST_ANSWER:
+            raise CompilerDiedError(f"the compiler answers with {length} bytes")
+        return self._read(length, deadline)
 
     def _read(self, n_bytes: int, deadline: float) -> bytes:
         parts = bytearray()

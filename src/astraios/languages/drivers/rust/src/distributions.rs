@@ -91,7 +91,10 @@ pub struct WeightedChoice<'a, T: 'a> {
 impl<'a, T: Clone> WeightedChoice<'a, T> {
     pub fn new(items: &'a mut [Weighted<T>]) -> WeightedChoice<'a, T> {
         let total = items.iter().map(|one| one.weight).sum();
-        assert!(total > 0, "WeightedChoice::new called with a total weight of 0");
+        assert!(
+            total > 0,
+            "WeightedChoice::new called with a total weight of 0"
+        );
         WeightedChoice { items, total }
     }
 }

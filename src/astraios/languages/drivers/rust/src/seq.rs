@@ -25,7 +25,10 @@ where
 }
 
 pub fn sample_slice<R: Rng, T: Clone>(rng: &mut R, slice: &[T], amount: usize) -> Vec<T> {
-    sample_slice_ref(rng, slice, amount).into_iter().cloned().collect()
+    sample_slice_ref(rng, slice, amount)
+        .into_iter()
+        .cloned()
+        .collect()
 }
 
 pub fn sample_slice_ref<'a, R: Rng, T>(rng: &mut R, slice: &'a [T], amount: usize) -> Vec<&'a T> {

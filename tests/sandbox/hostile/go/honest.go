@@ -1,0 +1,3 @@
+func Answer(n int) int {
+    return n + 1
+}
