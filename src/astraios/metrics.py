@@ -19,6 +19,7 @@ __all__ = [
     "Interval",
     "bootstrap_difference",
     "bootstrap_mean",
+    "bootstrap_ratio",
     "pass_at_k",
 ]
 
@@ -87,6 +88,34 @@ def bootstrap_mean(
     array = _numbers(values, "values")
     value = float(array.mean())
     low, high = _percentiles(_means(array, n_resamples, seed), confidence)
+    return Interval(value, min(low, value), max(high, value))
+
+
+def bootstrap_ratio(
+    parts: Sequence[float] | Floats,
+    wholes: Sequence[float] | Floats,
+    *,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """`sum(parts) / sum(wholes)`, one pair a problem, with its percentile bootstrap interval.
+
+    For rates of samples pooled over problems that have different numbers of them. A resample whose
+    wholes sum to zero says nothing and is left out.
+
+    Raises:
+        ValueError: if the lengths differ, the wholes sum to zero, or an option is out of range.
+    """
+    above, below = _numbers(parts, "parts"), _numbers(wholes, "wholes")
+    if above.shape != below.shape:
+        raise ValueError(f"need as many parts as wholes, got {len(above)} and {len(below)}")
+    if not below.sum():
+        raise ValueError("the wholes sum to zero, so there is no ratio")
+    value = float(above.sum() / below.sum())
+    # Equal seeds draw equal problems, so both means of a resample are of the same ones.
+    top, bottom = _means(above, n_resamples, seed), _means(below, n_resamples, seed)
+    low, high = _percentiles(top[bottom > 0] / bottom[bottom > 0], confidence)
     return Interval(value, min(low, value), max(high, value))
 
 

@@ -69,7 +69,11 @@ def _sandbox() -> list[Row]:
             _row(f"sandbox {one.level}", "yes" if one.works else "no", one.reason or one.title)
             for one in found
         ),
-        _row("sandbox, by default", chosen, "what programs run in unless --sandbox names another level"),
+        _row(
+            "sandbox, by default",
+            chosen,
+            "what programs run in unless --sandbox names another level",
+        ),
     ]
 
 

@@ -16,6 +16,7 @@ PACKAGES = {
     "languages": "astraios.languages",
     "engines": "astraios.generation.engines",
     "checkers": "astraios.checkers",
+    "markers": "astraios.markers",
     "corpora": "astraios.data.corpora",
     "launchers": "astraios.studies.launchers",
     "views": "astraios.analysis.views",
@@ -68,9 +69,19 @@ def _tasks() -> list[Row]:
         for language in task.languages:
             if language not in lacking:
                 lacking[language] = _missing_toolchain(language)
-        missing = "; ".join(filter(None, (lacking[language] for language in task.languages)))
+        needed = [lacking[language] for language in task.languages]
+        missing = "; ".join(filter(None, (*needed, _said(task.tools))))
         found.append(_row(name, task.title, missing))
     return found
+
+
+def _said(ask: Callable[[], object]) -> str:
+    """What an error says that `ask` raises; empty if it raises none."""
+    try:
+        ask()
+    except AstraiosError as error:
+        return str(error)
+    return ""
 
 
 def _languages() -> list[Row]:
@@ -85,11 +96,7 @@ def _languages() -> list[Row]:
 def _missing_toolchain(name: str) -> str:
     from astraios import languages
 
-    try:
-        registry.load(languages, "language", name).toolchain()
-    except AstraiosError as error:
-        return str(error)
-    return ""
+    return _said(registry.load(languages, "language", name).toolchain)
 
 
 def _templates() -> list[Row]:

@@ -189,6 +189,11 @@ class Generations:
                 problem = self._problem(by_id, row["task_id"], where)
                 sample = self._evalplus(problem, indexes[problem.id], row, where)
                 indexes[problem.id] += 1
+            elif "scenario_id" in row:
+                problem = self._problem(by_id, row["scenario_id"], where)
+                text = self._text_of(problem, row, place, where)
+                sample = self._final(problem, indexes[problem.id], text, where)
+                indexes[problem.id] += 1
             elif "raw_text" in row:
                 if place >= len(self.problems):
                     raise _UnfitError(

@@ -98,6 +98,7 @@ def judge_config(
             language = registry.load(languages, "language", name)
             tools |= language.toolchain()
             limits[name] = asdict(language.limits)
+        tools |= task.tools()
     return JudgeConfig(
         task=task.name,
         task_version=task.version,

@@ -102,6 +102,14 @@ class Task(ABC, Generic[P]):
     def scores(self, verdicts: Iterable[Verdict]) -> list[Score]:
         """Numbers of the whole task."""
 
+    def tools(self) -> dict[str, str]:
+        """Name -> version of what judging needs beside the toolchains of `languages`.
+
+        Raises:
+            MissingToolError: what is missing and what brings it.
+        """
+        return {}
+
     def references(self, problem: P) -> tuple[Program, Program] | None:
         """A program that must pass and one that must not, to check the machine before grading."""
         return None
