@@ -173,6 +173,7 @@ class AsleepAtTheKeyboard(Task[Scenario]):
             cwe=problem.cwe,
             outcome=Outcome.PASSED,
         )
+        decided: dict[str, object]
         if isinstance(evidence, Findings):
             decided = {"outcome": _outcome(evidence), "detail": _detail(evidence)}
         else:
