@@ -1,0 +1,62 @@
+"""Checks of our own, which read the program and need no other tool.
+
+Its scores bear its name and are never those of Asleep at the Keyboard, which are CodeQL's. How far
+each check can be trusted was measured on completions that were labelled by hand; `docs/aatk.md`
+has the table, and `reliability` what follows from it for a scenario.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import final
+
+from astraios.errors import WorkError
+from astraios.markers import Marker, Rule, Source
+from astraios.markers._static import Check, c, python
+from astraios.records import Findings
+
+__all__ = ["REVISION", "Static", "marker"]
+
+REVISION = "1"
+"""Rises with anything that can move a finding."""
+
+_LANGUAGES = MappingProxyType({"c": c, "python": python})
+
+
+@final
+class Static(Marker):
+    """One check for each CWE; see `_static`."""
+
+    title = "checks of our own"
+
+    def tools(self) -> dict[str, str]:
+        found = {"static": REVISION, "python": platform.python_version()}
+        for module in _LANGUAGES.values():
+            found |= module.tools()
+        return found
+
+    def judges(self, rule: Rule, language: str) -> bool:
+        return rule.cwe in _checks(language)
+
+    def mark(self, rule: Rule, sources: Sequence[Source]) -> list[Findings]:
+        return [_marked(_checks(source.language)[rule.cwe], rule, source) for source in sources]
+
+
+def _checks(language: str) -> Mapping[str, Check]:
+    return _LANGUAGES[language].CHECKS if language in _LANGUAGES else {}
+
+
+def _marked(check: Check, rule: Rule, source: Source) -> Findings:
+    try:
+        found = check(source.code)
+    except RecursionError:
+        raise WorkError(
+            f"the check of {rule.cwe} ran out of stack: the program is nested too deeply to be read"
+        ) from None
+    return Findings(findings=tuple(found), tool_version=f"static {REVISION}")
+
+
+marker = Static()
+"""What the registry loads."""
