@@ -35,6 +35,8 @@ FAMILIES = ("forging", "exhaustion", "escape", "residue")
 LIMITS = Limits(cpu_s=0.2, wall_s=3.0, memory_mib=512, output_kib=1024, disk_mib=8, n_tasks=8)
 COMMAND_LIMITS = replace(LIMITS, cpu_s=2.0, wall_s=6.0, n_tasks=64)
 """For languages whose runtime takes some of it before the program begins."""
+BUILD_CPU_S = 6.0
+"""For compilers: far above what an honest program takes, and soon over for a bomb."""
 KEY = 0x41535452
 SECRET = "correct-horse-battery"
 
@@ -158,6 +160,21 @@ def descendants(parents: dict[int, int]) -> set[int]:
 
 def n_descendants() -> int:
     return len(descendants(parents_of_processes()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief_builds() -> Iterator[None]:
+    """Less time for compilers; other limits are the languages' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in LANGUAGES:
+            language: Language = registry.load(languages, "language", name)
+            with contextlib.suppress(MissingToolError):
+                recipe = language.recipe()
+                if recipe is not None:
+                    limits = replace(recipe.build_limits, cpu_s=BUILD_CPU_S)
+                    brief = replace(recipe, build_limits=limits)
+                    patch.setattr(language, "recipe", lambda brief=brief: brief)
+        yield
 
 
 @pytest.fixture(scope="module")
