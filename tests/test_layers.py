@@ -33,7 +33,15 @@ ROW_0 = frozenset(
         "measure",
     }
 )
-LIGHT = ROW_0 | {"languages", "sandbox", "minipack", "markers", "tasks", "checkers"}
+LIGHT = ROW_0 | {
+    "languages",
+    "sandbox",
+    "minipack",
+    "perturbations",
+    "markers",
+    "tasks",
+    "checkers",
+}
 """What works where torch is not installed, along with parts of evaluation, analysis and the CLI."""
 MODELS = frozenset({"methods", "data", "generation", "training"})
 
@@ -43,12 +51,13 @@ MAY_IMPORT = MappingProxyType(
         "methods": ROW_0,
         "data": ROW_0 | {"minipack"},
         "minipack": frozenset(),
+        "perturbations": ROW_0,
         "sandbox": frozenset({"errors", "records"}),
         "languages": ROW_0 | {"sandbox"},
         "markers": ROW_0 | {"languages", "sandbox"},
         "peft": ROW_0 | {"methods"},
         # row 2
-        "tasks": ROW_0 | {"languages", "sandbox", "minipack", "markers"},
+        "tasks": ROW_0 | {"languages", "sandbox", "minipack", "perturbations", "markers"},
         "checkers": ROW_0 | {"languages", "sandbox", "markers"},
         "generation": ROW_0 | {"methods"},
         # row 3
@@ -76,6 +85,7 @@ ONLY_IN = MappingProxyType(
         "tokenizers": MODELS,
         "vllm": {"generation"},
         "datasets": {"data"},
+        "libcst": {"perturbations"},
         "tree_sitter": {"markers"},
         "tree_sitter_c": {"markers"},
         "pandas": {"analysis"},
