@@ -18,7 +18,7 @@ from astraios import tasks
 from astraios.checkers.unittests import checker
 from astraios.config import data_dir
 from astraios.records import Outcome, Program
-from astraios.sandbox import Sandbox, open_sandbox
+from astraios.sandbox import open_sandbox
 
 TURN = 8
 """Programs of an arm before the next one has its turn."""

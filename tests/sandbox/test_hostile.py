@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -39,6 +40,8 @@ BUILD_CPU_S = 6.0
 """For compilers: far above what an honest program takes, and soon over for a bomb."""
 KEY = 0x41535452
 SECRET = "correct-horse-battery"
+REPEATED = re.compile(r"\{(\d+) times: (.*?) :\}")
+"""What stands for a long text in a program."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Bait:
         }  # fmt: skip
         for name, value in values.items():
             code = code.replace("{" + name + "}", str(value))
-        return code
+        return REPEATED.sub(lambda found: int(found[1]) * found[2], code)
 
     def state(self) -> dict[str, object]:
         """Everything that a program must leave as it is."""

@@ -15,6 +15,9 @@ from astraios.sandbox import Harness
 
 __all__ = ["explain", "harness"]
 
+LAST_LINE = "\ninterface End@secret@ {}"
+"""By which the compiler knows that a candidate did not hide the tests; see `Units.java`."""
+
 _CORRECT = re.compile(r"List<Boolean>\s+correct\s*=\s*(?=Arrays\.asList)")
 _MAIN = re.compile(r"\bpublic\s+static\s+void\s+main\s*\([^()]*\)[^{;]*\{")
 _FAILING = "\n        if (true) throw new AssertionError();"
@@ -28,7 +31,7 @@ def harness(tests: str) -> Harness:
     Real and impossible tests are compiled apart: within one program, a candidate could tell them
     by the names in a stack trace. It also costs less, as most programs do not pass.
     """
-    return Harness(before="", after=tests, impossible=impossible(tests))
+    return Harness(before="", after=tests + LAST_LINE, impossible=impossible(tests) + LAST_LINE)
 
 
 # --- impossible tests -------------------------------------------------------------------------

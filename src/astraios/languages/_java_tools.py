@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from astraios.errors import WorkError
+from astraios.languages._java_harness import LAST_LINE
 from astraios.languages._prepared import prepared, run_tool
 from astraios.sandbox import Limits, Recipe
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _SOURCES = ("Driver.java", "Compiler.java", "Units.java")
 _WARM = "Warm.java"
+_END = LAST_LINE.replace("@secret@", "")
 _CLASSES, _PROGRAM = "classes", "program"
 _COMPILE_CPU_S = 30
 """The harness gives javac 5 s, five times."""
@@ -72,9 +74,7 @@ def recipe(versions: Mapping[str, str]) -> Recipe:
         name="java",
         source="Main.java",
         run=("{jdk}/bin/java", *_command("{prepared}", "Driver", _RUN)),
-        compiler=(
-            "{jdk}/bin/java", *_command("{prepared}", "Compiler", _COMPILE), str(_COMPILE_CPU_S)
-        ),
+        compiler=("{jdk}/bin/java", *_command("{prepared}", "Compiler", _COMPILE)),
         folders=tuple((name, str(path)) for name, path in places.items()),
         environment=(("LC_ALL", "C.UTF-8"), ("LD_LIBRARY_PATH", "{jdk}/lib")),  # there is no /proc
         build_limits=Limits(cpu_s=_COMPILE_CPU_S, wall_s=240.0, n_tasks=64, memory_mib=2048),
@@ -108,7 +108,9 @@ def _prepare(folder: Path, home: Path, sources: Mapping[str, str]) -> None:
         (folder / name).write_text(sources[name], encoding="utf-8")
     javac, java = (str(home / "bin" / name) for name in ("javac", "java"))
     run_tool((javac, *_EXPORTS, "-nowarn", "-d", _CLASSES, *_SOURCES), folder)
-    (folder / "questions").write_bytes(_frame(sources[_WARM]) + _frame("class Wrong {"))
+    (folder / "questions").write_bytes(
+        _frame(sources[_WARM] + _END) + _frame("class Wrong {" + _END)
+    )
     compiler = _train(folder, java, "Compiler", _COMPILE, "<questions >answers")
     run_tool(compiler, folder)
     (folder / _PROGRAM).write_bytes(_content((folder / "answers").read_bytes()))
@@ -124,7 +126,7 @@ def _prepare(folder: Path, home: Path, sources: Mapping[str, str]) -> None:
         except WorkError as error:  # it works without, and takes longer
             log.warning("no archive of Java's classes: %s", error)
     for name in (*_SOURCES, "questions", "answers", "token", _PROGRAM):
-        (folder / name).unlink()
+        (folder / name).unlink(missing_ok=True)
 
 
 def _train(
@@ -133,7 +135,7 @@ def _train(
     """A command that notes which classes are loaded."""
     listed = (*options, "-Xshare:off", f"-XX:DumpLoadedClassList={what}.list")
     script = f'exec "$@" {redirected}'
-    command = (java, *listed, "-cp", _CLASSES, f"astraios.{what}", str(_COMPILE_CPU_S))
+    command = (java, *listed, "-cp", _CLASSES, f"astraios.{what}")
     return ("sh", "-c", script, "sh", *command)
 
 

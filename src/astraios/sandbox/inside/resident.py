@@ -25,9 +25,10 @@ from typing import Any
 
 from .confine import Child, Limits
 from .native import Answer, CompilerDiedError, ConfinementError, clipped_answer, first_line
-from .processes import kill
+from .processes import cpu_s, kill
 
 _LARGEST_ANSWER = 64 << 20
+_TICK_S = 1.0
 _OK = 0
 
 
@@ -100,40 +101,45 @@ class Resident:
         if self._works:
             return
         try:
-            self._take(time.monotonic() + self._limits.wall_s)
+            self._take()
         except (OSError, EOFError) as error:
             reason = str(error) or "it ended"
             raise ConfinementError(f"the compiler does not work: {reason}") from error
         self._works = True
 
     def _ask(self, source: bytes) -> bytes:
-        deadline = time.monotonic() + self._limits.wall_s
         try:
             os.write(self._questions, struct.pack("!I", len(source)))
             view = memoryview(source)
             while view:
                 view = view[os.write(self._questions, view) :]
-            return self._take(deadline)
+            return self._take()
         except (OSError, EOFError) as error:
             kill(self.pid)
             reason = str(error) or "it ended"
             raise CompilerDiedError(f"the compiler died: {reason}") from error
 
-    def _take(self, deadline: float) -> bytes:
+    def _take(self) -> bytes:
         """The next answer."""
-        (length,) = struct.unpack("!I", self._read(4, deadline))
+        ends = (time.monotonic() + self._limits.wall_s, cpu_s(self.pid) + self._limits.cpu_s)
+        (length,) = struct.unpack("!I", self._read(4, *ends))
         if length > _LARGEST_ANSWER:
-            raise CompilerDiedError(f"the compiler answers with {length} bytes")
-        return self._read(length, deadline)
+            raise OSError(f"it answers with {length} bytes")
+        return self._read(length, *ends)
 
-    def _read(self, n_bytes: int, deadline: float) -> bytes:
+    def _read(self, n_bytes: int, wall_end_s: float, cpu_end_s: float) -> bytes:
+        """The next bytes, if they come before a clock and the compiler's own reach these times."""
         parts = bytearray()
         poll = select.poll()
         poll.register(self._answers, select.POLLIN)
         while len(parts) < n_bytes:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(1000 * left):
+            if cpu_s(self.pid) > cpu_end_s:
+                raise OSError(f"it used its {self._limits.cpu_s:g} s of CPU time")
+            left_s = wall_end_s - time.monotonic()
+            if left_s <= 0:
                 raise OSError(f"no answer within {self._limits.wall_s:g} s")
+            if not poll.poll(1000 * min(left_s, _TICK_S)):
+                continue
             part = os.read(self._answers, min(n_bytes - len(parts), 1 << 20))
             if not part:
                 raise EOFError

@@ -8,8 +8,6 @@ import java.io.FileDescriptor;
 import java.io.FileInputStream;
 import java.io.FileOutputStream;
 import java.io.IOException;
-import java.lang.management.ManagementFactory;
-import java.lang.management.ThreadMXBean;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
@@ -17,21 +15,15 @@ import java.nio.charset.StandardCharsets;
 /**
  * A Java compiler that stays: sources in on descriptor 0, classes out on descriptor 1.
  *
- * All classes of a program go into one file, which the driver reads.
+ * All classes of a program go into one file, which the driver reads. Who asks ends this process if
+ * it takes too long over one.
  */
 public final class Compiler {
     private static final int MADE = 0;
     private static final int REFUSED = 1;
     private static final String FILE = "program";
-    private static final long LOOKS_MS = 2000;
-
-    /** How many programs were taken up, and whether one is being compiled. */
-    private static volatile int begun;
-    private static volatile boolean busy;
 
     public static void main(String[] arguments) throws IOException {
-        long limitNs = Long.parseLong(arguments[0]) * 1_000_000_000L;
-        watch(Thread.currentThread(), limitNs);
         DataInputStream in = new DataInputStream(new FileInputStream(FileDescriptor.in));
         FileOutputStream out = new FileOutputStream(FileDescriptor.out);
         Units units = new Units();
@@ -39,11 +31,7 @@ public final class Compiler {
             while (true) {
                 byte[] source = new byte[in.readInt()];
                 in.readFully(source);
-                begun++;
-                busy = true;
-                byte[] answer = answer(units, source);
-                busy = false;
-                out.write(answer);
+                out.write(answer(units, source));
             }
         } catch (EOFException end) {
             return;
@@ -77,37 +65,5 @@ public final class Compiler {
                 .put((byte) kind)
                 .put(body)
                 .array();
-    }
-
-    /** End this process if one program takes more than its CPU time: nobody gets an answer then. */
-    private static void watch(Thread compiling, long limitNs) {
-        Thread watch = new Thread(() -> {
-            int last = 0;
-            long since = 0;
-            while (true) {
-                try {
-                    Thread.sleep(LOOKS_MS);
-                } catch (InterruptedException never) {
-                    return;
-                }
-                if (!busy) {
-                    continue;
-                }
-                // Loaded only for a program that takes long: it costs as much as ten compilations.
-                if (begun != last) {
-                    last = begun;
-                    since = -1;
-                    continue;
-                }
-                ThreadMXBean threads = ManagementFactory.getThreadMXBean();
-                long used = threads.getThreadCpuTime(compiling.getId());
-                since = since < 0 ? used : since;
-                if (used - since > limitNs) {
-                    Runtime.getRuntime().halt(1);
-                }
-            }
-        });
-        watch.setDaemon(true);
-        watch.start();
     }
 }

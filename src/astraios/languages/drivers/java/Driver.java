@@ -3,6 +3,7 @@ package astraios;
 import java.io.BufferedInputStream;
 import java.io.DataInputStream;
 import java.io.EOFException;
+import java.io.File;
 import java.io.FileDescriptor;
 import java.io.FileInputStream;
 import java.io.FileOutputStream;
@@ -22,6 +23,7 @@ import sun.misc.Unsafe;
  * it. A program that ends the process by itself takes it along.
  */
 public final class Driver extends ClassLoader {
+    private static final String PROGRAM = "program";
     private static final int CHANNEL = 3;
     private static final int LONGEST_MESSAGE = 2000;
 
@@ -30,7 +32,7 @@ public final class Driver extends ClassLoader {
     private Driver() throws IOException {
         super(Driver.class.getClassLoader());
         try (DataInputStream in =
-                new DataInputStream(new BufferedInputStream(new FileInputStream("program")))) {
+                new DataInputStream(new BufferedInputStream(new FileInputStream(PROGRAM)))) {
             for (int left = in.readInt(); left > 0; left--) {
                 String name = in.readUTF();
                 byte[] content = new byte[in.readInt()];
@@ -38,6 +40,7 @@ public final class Driver extends ClassLoader {
                 classes.put(name, content);
             }
         }
+        new File(PROGRAM).delete(); // a program does not read what the tests expect
     }
 
     public static void main(String[] arguments) throws Exception {
@@ -53,8 +56,10 @@ public final class Driver extends ClassLoader {
             tests.getMethod("main", String[].class).invoke(null, (Object) arguments);
         } catch (InvocationTargetException thrown) {
             report(thrown.getCause());
+            return;
         } catch (Throwable thrown) {
             report(thrown);
+            return;
         }
         FileOutputStream out = new FileOutputStream(channel);
         byte[] pass = new byte[21]; // the token and five zeros
@@ -68,7 +73,7 @@ public final class Driver extends ClassLoader {
 
     @Override
     protected Class<?> findClass(String name) throws ClassNotFoundException {
-        byte[] content = classes.get(name);
+        byte[] content = classes.remove(name);
         if (content == null) {
             throw new ClassNotFoundException(name);
         }

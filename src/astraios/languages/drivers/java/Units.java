@@ -34,11 +34,16 @@ import javax.tools.StandardLocation;
  * only do harm by letting a later source refer to a class that is not among its own, which then
  * fails when it runs. A source that does not compile that way is compiled once more from nothing,
  * and that decides.
+ *
+ * The last line of a source declares a type of a name that nobody guesses. It tells whether all of
+ * the source was read: javac takes the character SUB for the end of a file, wherever it stands.
  */
 final class Units {
     /** Concatenation without method handles: to make those takes a short program's whole time. */
     private static final List<String> OPTIONS =
             List.of("-proc:none", "-nowarn", "-g:none", "-implicit:none", "-XDstringConcat=inline");
+    private static final String START = "\ninterface ";
+    private static final String END = " {}";
     private static final int PROGRAMS_A_POOL = 500;
     private static final int LONGEST_PROBLEM = 2000;
 
@@ -59,18 +64,22 @@ final class Units {
     }
 
     Made compile(String text) throws IOException {
+        if (!text.endsWith(END)) {
+            return new Made(null, "Main.java: error: the source has no last line");
+        }
         List<Source> units = List.of(new Source(text));
         if (inPool++ >= PROGRAMS_A_POOL) {
             forget();
         }
-        if (!text.contains("package") && isMadeInPool(units)) {
-            return new Made(files.packed(), null);
+        String end = text.substring(text.lastIndexOf(START) + START.length(), text.length() - END.length());
+        if (!isApart(text) && isMadeInPool(units)) {
+            return made(end);
         }
         DiagnosticCollector<JavaFileObject> problems = new DiagnosticCollector<>();
         files.made.clear();
         try {
             if (tool.getTask(Writer.nullWriter(), files, problems, OPTIONS, null, units).call()) {
-                return new Made(files.packed(), null);
+                return made(end);
             }
         } catch (RuntimeException | StackOverflowError broken) {
             return new Made(null, "Main.java: error: the compiler fails: " + broken);
@@ -79,6 +88,18 @@ final class Units {
             return new Made(null, "Main.java: error: the compiler needs too much memory");
         }
         return new Made(null, first(problems.getDiagnostics()));
+    }
+
+    /** Whether it may add to the library's packages, for whoever comes after it. */
+    private static boolean isApart(String text) {
+        return text.contains("package") || text.contains("\\u"); // letters may be escaped
+    }
+
+    private Made made(String end) throws IOException {
+        if (files.made.remove(end) == null) {
+            return new Made(null, "Main.java: error: the source ends before its last line");
+        }
+        return new Made(files.packed(), null);
     }
 
     private boolean isMadeInPool(List<Source> units) {
