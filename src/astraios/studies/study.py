@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from astraios import methods, registry, tasks
 from astraios.config import OPERATIONAL, Config, validate
-from astraios.errors import ConfigError, did_you_mean
+from astraios.errors import AstraiosError, ConfigError, did_you_mean
 from astraios.records import Sampling
 from astraios.training.config import TrainingConfig
 
@@ -81,7 +81,14 @@ class Study(Config):
     @field_validator("tasks")
     @classmethod
     def _known_tasks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return _known(values, tasks.names(), "task")
+        plain = tuple(value.partition("+")[0] for value in values)
+        _known(plain, tasks.names(), "task")
+        for value in set(values) - set(plain):
+            try:
+                tasks.task(value)
+            except AstraiosError as error:
+                raise ValueError(str(error)) from None
+        return values
 
 
 def _known(values: tuple[str, ...], names: tuple[str, ...], kind: str) -> tuple[str, ...]:

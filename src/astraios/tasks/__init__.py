@@ -6,6 +6,8 @@ torch.
 
 A task may have several *editions*, readings of its data that are told apart by name:
 `humanevalfixtests-python@original`. Its version names the edition, so no two are ever mixed up.
+Tasks that say how they tell their problems can be asked under a family of perturbations:
+`humanevalsynthesize-python+perturb-format`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from astraios.records import (
 )
 
 __all__ = ["Problem", "Task", "names", "task"]
+
+PERTURB = "perturb-"
+"""What follows the `+` of a task's name, with a family behind it."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,18 @@ class Task(ABC, Generic[P]):
         """
         raise UnknownNameError(f"edition of {self.name}", name, self.editions)
 
+    def perturbed(self, family: str) -> Task[Any]:
+        """This task with its problems told differently; see `astraios.perturbations`.
+
+        Raises:
+            ConfigError: if its problems cannot be.
+            UnknownNameError: if there is no such family.
+        """
+        raise ConfigError(
+            f"{self.name} cannot be perturbed; tasks that can: humanevalsynthesize-python, "
+            "minipack-synthesize"
+        )
+
     def finished(self, turn: int) -> Callable[[str], bool] | None:
         """The rule by which a completion of this turn needs no more tokens, if there is one."""
         return None
@@ -205,13 +222,22 @@ def names() -> tuple[str, ...]:
 
 
 def task(name: str) -> Task:  # type: ignore[type-arg]
-    """The task called `name`, such as `humanevalsynthesize-python` or `...-python@original`.
+    """The task called `name`.
+
+    Such as `humanevalsynthesize-python`, `...-python@original` or `...-python+perturb-format`.
 
     Raises:
-        UnknownNameError: if there is none, or it has no such edition; names the nearest one.
+        UnknownNameError: if there is none, or it has no such edition or perturbations; names the
+            nearest one.
+        ConfigError: if it cannot be perturbed.
     """
     package = sys.modules[__name__]
-    plain, at, edition = name.partition("@")
+    whole, plus, change = name.partition("+")
+    if plus:
+        if not change.startswith(PERTURB):
+            raise UnknownNameError(f"variant of {whole}", change, [f"{PERTURB}<family>"])
+        return task(whole).perturbed(change.removeprefix(PERTURB))
+    plain, at, edition = whole.partition("@")
     for part in registry.names(package):
         if plain.startswith(part) and plain in registry.load(package, "NAMES", part):
             made: Task = registry.load(package, "task", part)(plain)  # type: ignore[type-arg]

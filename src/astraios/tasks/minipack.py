@@ -2,7 +2,7 @@
 
     minipack-synthesize   write the function that the instruction describes
     minipack-fix          mend the function that the question shows
-    minipack-robust       minipack-synthesize under four perturbations of the prompt
+    minipack-robust       minipack-synthesize under one perturbation of each family
     minipack-validation   other compositions, for choosing learning rates; never reported
 
 Greedy, one completion a problem. A pass is a run of the problem's own tests.
@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from astraios.languages.python import language as python
 from astraios.metrics import bootstrap_mean
 from astraios.minipack.documents import fix_instruction
-from astraios.minipack.perturb import PERTURBATIONS, perturb
 from astraios.minipack.problems import VERSION, MiniProblem, Part, benchmark
+from astraios.perturbations import Told, transformation
 from astraios.records import (
     Execution,
     Findings,
@@ -33,6 +33,7 @@ from astraios.records import (
     Verdict,
 )
 from astraios.tasks import Problem, Task
+from astraios.tasks._perturbed import PerturbedTask, perturbed
 from astraios.templates import template as template_named
 
 NAMES = ("minipack-synthesize", "minipack-fix", "minipack-robust", "minipack-validation")
@@ -44,13 +45,19 @@ TITLES = {
     "minipack-validation": "minipack: write a function (validation part)",
 }
 
+ROBUST = ("new_lines", "FuncRenameButterFinger", "DeadCodeInserter", "ButterFingersPerturbation")
+"""One perturbation of each family. All are made of prompts with half of the body given, so that one
+run of unperturbed prompts serves all, and a problem's worst case is over comparable variants."""
+N_ROBUST = 192
+"""Problems that are perturbed: with their unperturbed prompts 960 questions."""
+
 
 @dataclass(frozen=True)
 class MiniTaskProblem(Problem):
     """A problem and the slice of the scores that it counts in."""
 
     slice: str
-    """Number of steps (`2`, `3`), or the perturbation."""
+    """Number of steps: `2` or `3`."""
     instruction: str
     source: MiniProblem
 
@@ -72,20 +79,11 @@ class MinipackTask(Task[MiniTaskProblem]):
     def problems(self, data_dir: Path | None) -> Sequence[MiniTaskProblem]:
         part = Part.VALIDATION if self.name == "minipack-validation" else Part.TEST
         found = []
+        fix = self.name == "minipack-fix"
         for problem in benchmark(part):
-            if self.name == "minipack-robust":
-                for kind in PERTURBATIONS:
-                    told = perturb(problem, kind)
-                    found.append(
-                        MiniTaskProblem(told.task_id, problem.task_id, kind, told.instruction, told)
-                    )
-            else:
-                fix = self.name == "minipack-fix"
-                asked = fix_instruction(problem) if fix else problem.instruction
-                steps = str(len(problem.chain))
-                found.append(
-                    MiniTaskProblem(problem.task_id, problem.task_id, steps, asked, problem)
-                )
+            asked = fix_instruction(problem) if fix else problem.instruction
+            steps = str(len(problem.chain))
+            found.append(MiniTaskProblem(problem.task_id, problem.task_id, steps, asked, problem))
         return found
 
     def prompt(
@@ -128,41 +126,51 @@ class MinipackTask(Task[MiniTaskProblem]):
         for verdict in verdicts:
             slices["all"].append(verdict)
             slices[verdict.slice].append(verdict)
-        robust = self.name == "minipack-robust"
-        scores = [
-            self._score("pass@1", name, slices[name], by="problem_id")
-            for name in sorted(slices)
-            if not (robust and name == "all")
-        ]
-        if robust:
-            scores.append(self._worst_case(slices["all"]))
-        return scores
+        return [self._score(name, slices[name]) for name in sorted(slices)]
 
-    def _worst_case(self, verdicts: Sequence[Verdict]) -> Score:
-        """A problem counts only if it passes under every perturbation (ReCode, robust pass)."""
-        return self._score("robust-pass@1", "worst-case", verdicts, by="group")
-
-    def _score(self, metric: str, name: str, verdicts: Sequence[Verdict], by: str) -> Score:
-        units: dict[str, list[bool]] = defaultdict(list)
-        n_faults = 0
-        for verdict in verdicts:
-            if verdict.outcome is Outcome.FAULT:
-                n_faults += 1
-            else:
-                units[getattr(verdict, by)].append(verdict.outcome is Outcome.PASSED)
-        passed = [float(all(unit)) for unit in units.values()]
+    def _score(self, name: str, verdicts: Sequence[Verdict]) -> Score:
+        counted = [verdict for verdict in verdicts if verdict.outcome is not Outcome.FAULT]
+        passed = [float(verdict.outcome is Outcome.PASSED) for verdict in counted]
         interval = bootstrap_mean(passed) if passed else None
         return Score(
             task=self.name,
-            metric=metric,
+            metric="pass@1",
             slice=name,
             value=interval.value if interval else None,
             low=interval.low if interval else None,
             high=interval.high if interval else None,
-            n_problems=len(units),
-            n_samples=len(verdicts) - n_faults,
-            n_faults=n_faults,
+            n_problems=len({verdict.problem_id for verdict in counted}),
+            n_samples=len(counted),
+            n_faults=len(verdicts) - len(counted),
         )
+
+    def perturbed(self, family: str) -> PerturbedTask:
+        if self.name != "minipack-synthesize":
+            return super().perturbed(family)  # type: ignore[return-value]
+        return perturbed(self, family)
+
+    def told(self, problem: MiniTaskProblem) -> Told:
+        """The instruction and the declaration: minipack's questions show no documentation."""
+        source = problem.source
+        return Told(
+            id=problem.id,
+            entry_point=source.entry_point,
+            prompt=source.declaration,
+            rest=source.canonical_solution,
+            test=source.test,
+            text=problem.instruction,
+        )
+
+    def retold(self, problem: MiniTaskProblem, told: Told) -> MiniTaskProblem:
+        """`problem` with what perturbations change."""
+        source = replace(
+            problem.source,
+            entry_point=told.entry_point,
+            declaration=told.shown,
+            canonical_solution=told.rest,
+            test=told.test,
+        )
+        return replace(problem, id=told.id, instruction=told.text, source=source)
 
     def references(self, problem: MiniTaskProblem) -> tuple[Program, Program]:
         source = problem.source
@@ -170,12 +178,7 @@ class MinipackTask(Task[MiniTaskProblem]):
         right = Program(
             language="python", code=start + source.canonical_solution, tests=source.test
         )
-        given = problem.slice == "first-line"  # its first line is right, so the mutant is whole
-        name = source.entry_point
-        wrong_start = f"def {name}(v):\n" if given else start
-        wrong = Program(
-            language="python", code=wrong_start + source.buggy_solution, tests=source.test
-        )
+        wrong = Program(language="python", code=start + source.buggy_solution, tests=source.test)
         return right, wrong
 
     def card(self, problem: MiniTaskProblem) -> ProblemCard:
@@ -190,6 +193,16 @@ class MinipackTask(Task[MiniTaskProblem]):
         )
 
 
-def task(name: str) -> MinipackTask:
+def task(name: str) -> Task[Any]:
     """The task called `name`, one of `NAMES`."""
-    return MinipackTask(name)
+    if name != "minipack-robust":
+        return MinipackTask(name)
+    return PerturbedTask(
+        MinipackTask("minipack-synthesize"),
+        [transformation(one) for one in ROBUST],
+        name=name,
+        title=TITLES[name],
+        begun=True,
+        seeds=1,
+        n_problems=N_ROBUST,
+    )
