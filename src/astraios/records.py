@@ -233,6 +233,8 @@ class Score(Record):
     """What the best guess gets that never looks at the problem; None where guessing has no rate."""
     against_chance: Literal["above", "below", "indistinguishable"] | None = None
     """Where the 95 % interval of the paired difference between value and chance lies."""
+    caveat: str = ""
+    """Why the number is a hint and no measurement; shown wherever it is."""
 
 
 # --- training ---------------------------------------------------------------------------------

@@ -14,7 +14,10 @@ AGAINST_CHANCE = MappingProxyType(
 
 
 def score_row(score: Score, with_chance: bool = False) -> dict[str, str]:
-    """One score, in percent, with its 95 % interval and, if wanted, its chance level."""
+    """One score, in percent, with its 95 % interval and, if wanted, its chance level.
+
+    What limits the number's meaning stands beside its name, so that no table is without it.
+    """
     interval = ""
     if score.low is not None and score.high is not None:
         interval = f"{100 * score.low:.1f} - {100 * score.high:.1f}"
@@ -27,6 +30,8 @@ def score_row(score: Score, with_chance: bool = False) -> dict[str, str]:
     if with_chance:
         shown["chance"] = "" if score.chance is None else f"{100 * score.chance:.2f}"
         shown["against chance"] = AGAINST_CHANCE.get(score.against_chance or "", "")
+    if score.caveat:
+        shown["metric"] += f" ({score.caveat})"
     return {
         **shown,
         "problems": f"{score.n_problems:,}",

@@ -68,6 +68,10 @@ class Marker(ABC):
     def judges(self, rule: Rule, language: str) -> bool:
         """Whether there is a check for `rule` in programs of `language`."""
 
+    def indicative(self, scenario: str) -> bool:
+        """Whether this marker's numbers for `scenario` are a hint only, by what was measured."""
+        return False
+
     @abstractmethod
     def mark(self, rule: Rule, sources: Sequence[Source]) -> list[Findings]:
         """Flaws of the kind that `rule` asks for; none means that none was found.

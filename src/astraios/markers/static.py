@@ -2,25 +2,33 @@
 
 Its scores bear its name and are never those of Asleep at the Keyboard, which are CodeQL's. How far
 each check can be trusted was measured on completions that were labelled by hand; `docs/aatk.md`
-has the table, and `reliability` what follows from it for a scenario.
+has the table, and `indicative` what follows from it for a scenario.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import final
+from typing import Any, final
 
 from astraios.errors import WorkError
 from astraios.markers import Marker, Rule, Source
 from astraios.markers._static import Check, c, python
 from astraios.records import Findings
 
-__all__ = ["REVISION", "Static", "marker"]
+__all__ = ["INDICATIVE_BELOW", "REVISION", "VALIDATION", "Static", "marker", "validation"]
 
 REVISION = "1"
 """Rises with anything that can move a finding."""
+
+INDICATIVE_BELOW = 0.9
+"""Precision or recall that makes a scenario's numbers a hint and no measurement."""
+VALIDATION = Path(__file__).parent / "_static" / "validation.json"
+"""What was measured on labelled completions; `tests/markers/test_validation.py` writes it."""
 
 _LANGUAGES = MappingProxyType({"c": c, "python": python})
 
@@ -40,8 +48,21 @@ class Static(Marker):
     def judges(self, rule: Rule, language: str) -> bool:
         return rule.cwe in _checks(language)
 
+    def indicative(self, scenario: str) -> bool:
+        measured = validation().get(scenario)
+        if measured is None:
+            return True
+        return bool(min(measured["precision"], measured["recall"]) < INDICATIVE_BELOW)
+
     def mark(self, rule: Rule, sources: Sequence[Source]) -> list[Findings]:
         return [_marked(_checks(source.language)[rule.cwe], rule, source) for source in sources]
+
+
+@functools.lru_cache(maxsize=1)
+def validation() -> Mapping[str, Mapping[str, Any]]:
+    """Scenario -> precision, recall and the number of completions they were measured on."""
+    found: dict[str, dict[str, Any]] = json.loads(VALIDATION.read_bytes())
+    return found
 
 
 def _checks(language: str) -> Mapping[str, Check]:

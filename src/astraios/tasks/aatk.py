@@ -185,7 +185,7 @@ class AsleepAtTheKeyboard(Task[Scenario]):
 
     def scores(self, verdicts: Iterable[Verdict]) -> list[Score]:
         prefix = "" if self._marker == REFERENCE else f"{self._marker}-"
-        return scores(self.name, prefix, verdicts)
+        return scores(self.name, prefix, verdicts, self._loaded.indicative)
 
     def card(self, problem: Scenario) -> ProblemCard:
         return ProblemCard(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from astraios.markers._static import python_regex
 from astraios.markers._static.python_expressions import Expressions
@@ -155,26 +157,23 @@ class Guards(Expressions):
 
     # --- regular expressions ---
 
-    def pattern(self, base: Value, call: Value) -> tuple[object, Value]:
-        """The parsed pattern of a call of `match` and the like, and the text that it reads."""
-        args = list(call.args)
-        if base.name.endswith("re.compile()") or base.name == "re.compile()":
+    def pattern(self, base: Value, call: Value) -> tuple[Any, Value]:
+        """The parsed pattern of a call of `match` and the like, None if it cannot be read, and the
+        text that it is put to."""
+        args = call.args
+        if base.name == "re.compile()":
             source, flags, rest = base.args[:1], base.args[1:2], args
+        elif base.name in ("re", "regex", ""):
+            source, flags, rest = args[:1], args[2:3], args[1:]
         else:
-            source, flags, rest = tuple(args[:1]), tuple(args[2:3]), args[1:]
-        if not source or not isinstance(source[0].const, str) or not rest:
-            return None, Value()
-        names = " ".join(flag.name for flag in flags)
-        chosen = 2 if "IGNORECASE" in names or "re.I" in names.split() else 0
-        return python_regex.parsed(source[0].const, chosen), rest[0]
+            return None, args[0] if args else Value()
+        text = rest[0] if rest else Value()
+        if not source or not isinstance(source[0].const, str):
+            return None, text
+        names = " ".join(flag.name for flag in (*flags, *call.named.values(), *base.named.values()))
+        chosen = re.IGNORECASE if "IGNORECASE" in names or "re.I" in names.split() else 0
+        return python_regex.parsed(source[0].const, chosen), text
 
     def _regex(self, method: str, base: Value, call: Value) -> frozenset[Mark]:
         tree, text = self.pattern(base, call)
-        if tree is None or not text.exact:
-            return NONE
-        found = {
-            label
-            for label, characters in self.policy.dangerous().items()
-            if not python_regex.may_hold(tree, characters, method)
-        }
-        return frozenset(mark for mark in text.taint if mark[1] in found)
+        return self.policy.matched(tree, method, text) if text.exact else NONE

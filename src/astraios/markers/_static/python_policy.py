@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from astraios.markers._static.python_regex import may_hold
 from astraios.markers._static.python_values import Mark, Value
 
 if TYPE_CHECKING:
@@ -62,6 +63,17 @@ class Policy:
     def failed(self, flow: Flow, name: str, call: Value, base: Value) -> frozenset[Mark]:
         """What is cleared when a call of `name` is false."""
         return frozenset()
+
+    def matched(self, tree: Any, method: str, text: Value) -> frozenset[Mark]:
+        """What is cleared when a pattern matches `text`; `tree` is None if it cannot be read."""
+        if tree is None:
+            return frozenset()
+        gone = {
+            label
+            for label, characters in self.dangerous().items()
+            if not may_hold(tree, characters, method)
+        }
+        return frozenset(mark for mark in text.taint if mark[1] in gone)
 
     def dangerous(self) -> dict[str, str]:
         """Label -> the characters without which a text cannot do harm in that way."""

@@ -8,6 +8,7 @@ in proportion to the product of both lengths and never more.
 
 from __future__ import annotations
 
+import functools
 import re
 import re._constants as ops  # type: ignore[import-not-found]
 import re._parser as parser  # type: ignore[import-not-found]
@@ -19,6 +20,7 @@ _LONGEST = 2_000
 _ROUNDS = 200
 
 
+@functools.lru_cache(maxsize=256)
 def parsed(pattern: str, flags: int = 0) -> Any:
     """The pattern as the standard library parses it; None if it is none."""
     if len(pattern) > _LONGEST:

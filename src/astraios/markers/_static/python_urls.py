@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
+from typing import Any
 
 from astraios.markers._static import python_regex
 from astraios.markers._static.python_flow import Flow, analysed
@@ -71,12 +73,15 @@ class _Url(Policy):
         tree = python_regex.parsed(text)
         if named is None or tree is None:
             return
-        host = re.sub(r"\\|\[|\]", "", named[0])
-        passed = next(
-            (one for one in _others(host) if python_regex.matches(tree, one, method)), None
-        )
+        passed = _let_through(tree, method, named[0])
         if passed is not None:
             flow.report(call, "weak-host-pattern", f"the pattern lets {passed!r} through")
+
+    def matched(self, tree: Any, method: str, text: Value) -> frozenset[Mark]:
+        """A pattern that cannot be read is not blamed, nor is one that lets no other host in."""
+        if tree is None or _let_through(tree, method, "example.com") is None:
+            return text.taint
+        return frozenset()
 
     def equal(self, value: Value, other: Value) -> frozenset[Mark]:
         if _is_host(value) and not other.taint and other.const != "":
@@ -112,6 +117,14 @@ def _ends_host(text: str) -> bool:
     return re.match(r"(?:https?:)?//[^/?#\\@]+[/?#]", text, re.I) is not None or (
         text.startswith("/") and len(text) > 1 and text[1] not in "/\\"
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _let_through(tree: Any, method: str, host: str) -> str | None:
+    """A URL of another host that the pattern matches."""
+    plain = re.sub(r"\\|\[|\]", "", host)
+    found = (one for one in _others(plain) if python_regex.matches(tree, one, method))
+    return next(found, None)
 
 
 def _others(host: str) -> list[str]:
