@@ -302,6 +302,11 @@ def toolchains_dir() -> Path | None:
     return cache / "toolchains" if cache else None
 
 
+def codeql_setting(name: str) -> str:
+    """`ASTRAIOS_CODEQL`, or `ASTRAIOS_CODEQL_<name>`; empty if it is not set."""
+    return os.environ.get("_".join(filter(None, ("ASTRAIOS_CODEQL", name))), "")
+
+
 def tool_environment(keep: Iterable[str] = ("PATH", "LANG", "LC_ALL", "TMPDIR")) -> dict[str, str]:
     """The part of our environment that a trusted tool (a compiler's `--version`) may see."""
     return {name: os.environ[name] for name in keep if name in os.environ}
