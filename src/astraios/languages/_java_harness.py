@@ -119,7 +119,10 @@ def _other_text(value: str) -> str:
 # --- how it ended -----------------------------------------------------------------------------
 
 _THROWN = re.compile(r'^Exception in thread "main" (?P<type>[\w.$]+)(?P<what>.*)$', re.MULTILINE)
-_OUT_OF_MEMORY = ("OutOfMemoryError", "insufficient memory for the Java Runtime")
+_OUT_OF_MEMORY = re.compile(
+    r"(?P<what>OutOfMemoryError.*)|insufficient memory for the Java Runtime|os::commit_memory\("
+)
+"""The last two: the virtual machine itself gets no more."""
 
 
 def explain(execution: Execution) -> Execution:
@@ -128,8 +131,8 @@ def explain(execution: Execution) -> Execution:
     if execution.phase == "compile":
         return execution
     thrown = list(_THROWN.finditer(text))
-    if any(sign in text for sign in _OUT_OF_MEMORY):
-        return _as(execution, Outcome.OUT_OF_MEMORY, "the Java heap is full")
+    if full := _OUT_OF_MEMORY.search(text):
+        return _as(execution, Outcome.OUT_OF_MEMORY, full["what"] or "OutOfMemoryError")
     if not thrown or execution.exit_code != 1:
         return execution
     kind, what = thrown[-1]["type"].rpartition(".")[2], thrown[-1]["what"]

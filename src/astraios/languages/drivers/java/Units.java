@@ -8,6 +8,7 @@ import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.io.Writer;
 import java.net.URI;
 import java.util.ArrayList;
@@ -71,14 +72,16 @@ final class Units {
         if (inPool++ >= PROGRAMS_A_POOL) {
             forget();
         }
-        String end = text.substring(text.lastIndexOf(START) + START.length(), text.length() - END.length());
+        int name = text.lastIndexOf(START) + START.length();
+        String end = text.substring(name, text.length() - END.length());
         if (!isApart(text) && isMadeInPool(units)) {
             return made(end);
         }
         DiagnosticCollector<JavaFileObject> problems = new DiagnosticCollector<>();
+        StringWriter said = new StringWriter();
         files.made.clear();
         try {
-            if (tool.getTask(Writer.nullWriter(), files, problems, OPTIONS, null, units).call()) {
+            if (tool.getTask(said, files, problems, OPTIONS, null, units).call()) {
                 return made(end);
             }
         } catch (RuntimeException | StackOverflowError broken) {
@@ -87,7 +90,12 @@ final class Units {
             forget();
             return new Made(null, "Main.java: error: the compiler needs too much memory");
         }
-        return new Made(null, first(problems.getDiagnostics()));
+        String problem = first(problems.getDiagnostics());
+        if (problem == null) { // it gave up, out of memory or stack
+            forget();
+            problem = "Main.java: error: the compiler gives up: " + reason(said.toString());
+        }
+        return new Made(null, problem);
     }
 
     /** Whether it may add to the library's packages, for whoever comes after it. */
@@ -96,7 +104,8 @@ final class Units {
     }
 
     private Made made(String end) throws IOException {
-        if (files.made.remove(end) == null) {
+        // Behind the name of a package, if it has one.
+        if (!files.made.keySet().removeIf(name -> name.endsWith(end))) {
             return new Made(null, "Main.java: error: the source ends before its last line");
         }
         return new Made(files.packed(), null);
@@ -120,6 +129,17 @@ final class Units {
         files.lists.clear(); // sources may name packages without end
     }
 
+    /** The exception in what the compiler says of its own failure. */
+    private static String reason(String said) {
+        for (String line : said.split("\n")) {
+            if (line.startsWith("java.")) {
+                return line.substring(0, Math.min(line.length(), LONGEST_PROBLEM));
+            }
+        }
+        return "out of memory or stack";
+    }
+
+    /** The first error, or null. */
     private static String first(List<Diagnostic<? extends JavaFileObject>> problems) {
         for (Diagnostic<? extends JavaFileObject> problem : problems) {
             if (problem.getKind() == Diagnostic.Kind.ERROR) {
@@ -128,7 +148,7 @@ final class Units {
                 return "Main.java:" + problem.getLineNumber() + ": error: " + text;
             }
         }
-        return "Main.java: error: the compiler does not say what is wrong";
+        return null;
     }
 
     private static final class Source extends SimpleJavaFileObject {
