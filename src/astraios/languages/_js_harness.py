@@ -16,8 +16,8 @@ from astraios.sandbox import Harness
 
 __all__ = ["explain", "harness"]
 
-_END = '\n;return "@secret@"\n'
-"""Programs are functions to Node.js. What the last statement returns is known to the driver."""
+_MARK = "//@secret@\n"
+"""Between candidate and tests, and once more at the end, where the driver learns it."""
 _FAILING = "\nconsole.assert(false)\n"
 _EMPTY = re.compile(r"\[\s*\](?=[\s)]*$)")
 _NOTHING = re.compile(r"\b(?:null|undefined)\b(?=[\s)]*$)")
@@ -27,10 +27,15 @@ _LITERAL = re.compile(r"""\s*(?:-?[\d.]+|true|false|null|'[^']*'|"[^"]*")\s*""")
 def harness(tests: str) -> Harness:
     """Nothing stands in front of the candidate: its first line is the file's, as it is without us.
 
-    Assertions print and go on, and what prints anything does not pass.
+    Assertions print and go on, and what prints anything does not pass. `drivers/js` parts candidate
+    and tests.
     """
     changed, n_changed = replace_spans(tests, arguments(tests, "console.assert"), _changed)
-    return Harness("", tests + _END, (changed if n_changed else _FAILING + tests) + _END)
+    return Harness("", _between(tests), _between(changed if n_changed else _FAILING + tests))
+
+
+def _between(tests: str) -> str:
+    return f"{_MARK}{tests}\n{_MARK}"
 
 
 def _changed(assertion: str) -> str:
@@ -68,9 +73,14 @@ def _other_distance(left: str, sign: str, right: str) -> str | None:
 
 # --- how it ended -----------------------------------------------------------------------------
 
-_ERROR = re.compile(r"^(?:Uncaught )?(?P<what>(?P<type>[A-Z]\w*(?:Error|Exception))\b.*)$", re.M)
+_ERROR = re.compile(
+    r"^(?:Uncaught )?(?P<what>(?P<type>(?:[A-Z]\w*)?(?:Error|Exception))\b.*)$", re.M
+)
 _THROWN = re.compile(r"^(?P<what>Uncaught.*|node:internal.*)$|^\s*\^+\n(?P<value>\S.*)$", re.M)
-_PARSING = re.compile(r"^\s+at (?:internalCompileFunction|wrapSafe|compileSourceText)\b", re.M)
+_PARSING = re.compile(
+    r"^SyntaxError\b.*\n(?:\s+at .*\(node:.*\)\n)+\s+at run \(.*\bdriver\.js:", re.M
+)
+"""The driver parses; the same error out of `eval` is an exception like any other."""
 _OUT_OF_MEMORY = re.compile(r"heap out of memory|Allocation failed|: out of memory|allocation fail")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from functools import cached_property
 from importlib import resources
@@ -25,7 +26,7 @@ _FILES = ("driver.js", "js-md5/index.js")
 # last option lets the heap grow that far.
 _OPTIONS = (
     "--no-rehash-snapshot", "--no-verify-snapshot-checksum", "--single-threaded",
-    "--v8-pool-size=1", "--max-old-space-size=2048",
+    "--v8-pool-size=1", "--max-old-space-size=2048", "--no-addons",
 )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ class JavaScript(BraceLanguage):
         return Recipe(
             name="js",
             source="main.js",
-            run=("{node}", *_OPTIONS, "{prepared}/driver.js"),
+            run=("{node}", *_OPTIONS, *_more_options(versions["node"]), "{prepared}/driver.js"),
             folders=(("prepared", str(folder)), ("node", str(node))),
             environment=(("NODE_PATH", "{prepared}"), ("OPENSSL_CONF", "/dev/null")),
             silent=True,
@@ -68,6 +69,13 @@ class JavaScript(BraceLanguage):
 
     def explain(self, execution: Execution) -> Execution:
         return _js_harness.explain(execution)
+
+
+def _more_options(version: str) -> tuple[str, ...]:
+    """What only some versions know: `require` of a module in the other format would go past the
+    driver, which refuses some modules."""
+    major, minor, *_ = (int(part) for part in re.findall(r"\d+", version))
+    return ("--no-experimental-require-module",) if (major, minor) >= (20, 17) else ()
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:

@@ -1,0 +1,3 @@
+const answer = (n) => {
+  return n + 1
+}
