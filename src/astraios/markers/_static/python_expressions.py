@@ -155,7 +155,12 @@ class Expressions:
         if not base.taint:
             known = self._named(name, node)
             return replace(known, local=known.local | base.local, args=(base,))
-        return Value(taint=base.taint, name=name, local=base.local, args=(base,))
+        taint = base.taint
+        if node.attr in ("hostname", "netloc") and self.policy.parts_are_sources:
+            left = taint - self.state.cleared
+            taint = frozenset((f"{source}.{node.attr}", label) for source, label in left)
+            return Value(taint=taint, name=name, exact=True, args=(base,))
+        return Value(taint=taint, name=name, local=base.local, args=(base,))
 
     def _subscript(self, node: ast.Subscript) -> Value:
         base = self.value(node.value)
@@ -197,7 +202,8 @@ class Expressions:
             return Value(
                 taint=left.taint | right.taint, name="pathlib.Path.joinpath()", args=(left, right)
             )
-        return Value(taint=left.taint | right.taint)
+        kind = type(node.op).__name__
+        return Value(taint=left.taint | right.taint, name=kind, args=(left, right))
 
     def _formatted(self, form: Value, given: list[Value]) -> Value:
         """`form % given` and `form.format(given)`: as the pieces that it is made of."""
@@ -245,7 +251,8 @@ class Expressions:
         return joined(found)
 
     def _boolop(self, node: ast.BoolOp) -> Value:
-        return replace(joined([self.value(one) for one in node.values]), test=node)
+        found = [self.value(one) for one in node.values]
+        return replace(joined(found), test=node)
 
     def _unaryop(self, node: ast.UnaryOp) -> Value:
         found = self.value(node.operand)
@@ -356,6 +363,8 @@ class Expressions:
         if self._is_request(base) and last in ("get", "getlist", "pop"):
             key = args[0].const if args else ""
             return self.source(f"{_family(base.name)}[{key}]")
+        if name == "int()" and args and args[0].is_literal:
+            return constant(_integer(*(one.const for one in args)))
         if last in _CLEAN or last in _TRUTHS:
             return replace(found, taint=frozenset())
         if last in _EXACT and base.exact:
@@ -364,7 +373,7 @@ class Expressions:
             return self._formatted(base, given)
         if last == "join" and args and isinstance(node.func, ast.Attribute) and _is_text(base):
             parts = args[0].items
-            pieces = parts if parts is not None else (Value(taint=self.deep(args[0]).taint),)
+            pieces = parts if parts is not None else (self.deep(args[0]),)
             return self.policy.joined(self, concatenated(pieces))  # type: ignore[arg-type]
         if last == "get" and base.fields is not None and args:
             return element(base, args[0].const) if args[0].is_literal else element(base)
@@ -383,6 +392,7 @@ class Expressions:
 
     def _added(self, node: ast.Call, base: Value, given: list[Value]) -> None:
         """`parts.append(x)`: the list holds `x` too."""
+        given = [replace(one, taint=one.taint - self.state.cleared) for one in given]
         target = node.func.value if isinstance(node.func, ast.Attribute) else None
         path = dotted(target) if target is not None else ""
         if path and path in self.state.values:
@@ -438,6 +448,13 @@ def _is_text(value: Value) -> bool:
 def _computed(op: ast.operator, left: int, right: int) -> Any:
     function = _ARITHMETIC.get(type(op))
     return UNKNOWN if function is None else function(left, right)
+
+
+def _integer(text: Any, base: Any = 10) -> Any:
+    try:
+        return int(text, base) if isinstance(text, str) else int(text)
+    except (ValueError, TypeError, OverflowError):
+        return UNKNOWN
 
 
 def _filled(form: str, given: list[Any]) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from astraios.markers._static.python_expressions import State, dotted
-from astraios.markers._static.python_guards import NONE, Guards
+from astraios.markers._static.python_guards import NONE, Guards, loaded
 from astraios.markers._static.python_names import (
     Function,
     functions,
@@ -229,7 +229,7 @@ class Flow(Guards):
         return replace(value, test=node) if is_test and value.test is None else value
 
     def _do_augassign(self, node: ast.AugAssign) -> bool:
-        whole = ast.BinOp(left=_loaded(node.target), op=node.op, right=node.value)
+        whole = ast.BinOp(left=loaded(node.target), op=node.op, right=node.value)
         self.bind(node.target, self.value(ast.copy_location(whole, node)))
         return True
 
@@ -438,12 +438,6 @@ def _is_other(value: Value, truth: bool) -> bool:
     if value.const is UNKNOWN:
         return False
     return bool(value.const) != truth
-
-
-def _loaded(target: ast.expr) -> ast.expr:
-    if isinstance(target, ast.Name):
-        return ast.copy_location(ast.Name(target.id, ast.Load()), target)
-    return target
 
 
 __all__ = ["NOTHING", "Flow", "analysed"]

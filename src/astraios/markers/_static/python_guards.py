@@ -17,6 +17,15 @@ _ONLY_PLAIN = words("isalnum isdigit isalpha isnumeric isdecimal isidentifier")
 _REGEX = words("match fullmatch search")
 
 
+def loaded(target: ast.expr) -> ast.expr:
+    """What is assigned to, as it is read."""
+    return (
+        ast.copy_location(ast.Name(target.id, ast.Load()), target)
+        if isinstance(target, ast.Name)
+        else target
+    )
+
+
 class Guards(Expressions):
     """Reads tests."""
 
@@ -139,11 +148,27 @@ class Guards(Expressions):
     def _over_literals(
         self, target: ast.expr, literals: Iterable[Value], test: ast.expr, truth: bool
     ) -> frozenset[Mark]:
-        found = NONE
+        found, missing = NONE, set()
+        text = self._searched(target, test)
         for literal in literals:
             self.bind(target, literal)
             found |= self.guarded(test, truth)
+            missing.add(literal.const)
+        if text is not None and not truth:
+            gone = {
+                label for label, signs in self.policy.essential().items() if set(signs) <= missing
+            }
+            found |= frozenset(mark for mark in text.taint if mark[1] in gone)
         return found
+
+    def _searched(self, target: ast.expr, test: ast.expr) -> Value | None:
+        """The text in `x in text`, where `target` is `x`."""
+        if not isinstance(test, ast.Compare) or not isinstance(test.ops[0], ast.In):
+            return None
+        if ast.dump(test.left) != ast.dump(loaded(target)):
+            return None
+        text = self._again(test.comparators[0])
+        return text if text.exact else None
 
     def _own_test(
         self,

@@ -61,7 +61,8 @@ class _Html(Policy):
         if last in _PAGES:
             return self._page(flow, call, found)
         if last in ("from_string", "Template"):
-            escapes = "escapes" in base.local or _is_on(found.named.get("autoescape", NOTHING))
+            option = found.named.get("autoescape", Value(const=False))
+            escapes = "escapes" in base.local or _is_on(option) or _escapes_itself(found)
             if flow.harms(flow.deep(found.args[0] if found.args else NOTHING)):
                 flow.report(call, "template-injection", "text from outside is part of a template")
             facts = {"template", "escapes"} if escapes else {"template"}
@@ -69,6 +70,8 @@ class _Html(Policy):
         if last == "render" and "template" in base.local and "escapes" not in base.local:
             given = [flow.deep(one) for one in (*found.args, *found.named.values())]
             return Value(taint=frozenset().union(*(one.taint for one in given)), name=name)
+        if last == "replace" and [one.const for one in found.args] == ["<", "&lt;"]:
+            return base.without(["html"])
         if "markup" in base.local and last in ("format", "join"):
             return Value(name="escaped()", local=base.local)
         if last in ("select_autoescape", "dumps"):
@@ -166,6 +169,16 @@ class _Html(Policy):
 
     def dangerous(self) -> dict[str, str]:
         return {"html": "<>&\"'"}
+
+
+def _escapes_itself(template: Value) -> bool:
+    """Whether each variable of a template's text goes through the filter that escapes."""
+    text = template.args[0].const if template.args else None
+    if not isinstance(text, str):
+        return False
+    return all(
+        re.search(r"\|\s*(?:e|escape)\s*$", one) for one in re.findall(r"\{\{(.*?)\}\}", text)
+    )
 
 
 def _is_plain(value: Value) -> bool:

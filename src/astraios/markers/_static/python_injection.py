@@ -180,7 +180,10 @@ class _Command(Policy):
         )
 
     def dangerous(self) -> dict[str, str]:
-        return {"shell": ";|&$`\n<>() '\"\\"}
+        return {"shell": ";|&$`\n<>()'\"\\"}
+
+    def essential(self) -> dict[str, str]:
+        return {"shell": ";|&$`\n<>"}
 
     def held(self, flow: Flow, name: str, call: Value, base: Value) -> frozenset[Mark]:
         return valid_marks(name, call)

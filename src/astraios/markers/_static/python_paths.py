@@ -134,6 +134,15 @@ class _Path(Policy):
         """Text in front of a name keeps it from being absolute."""
         return value.without([ABSOLUTE]) if value.prefix else value
 
+    def stored(self, flow: Flow, target: str, value: Value, node: ast.AST) -> None:
+        """`archive.extraction_filter = ...`, `member.name = basename(...)`."""
+        holder, _, name = target.rpartition(".")
+        held = flow.state.values.get(holder, NOTHING)
+        filtered = name == "extraction_filter" and value.name.endswith(_FILTERS)
+        renamed = name in ("name", "path") and not flow.harms(value)
+        if held.name.startswith("archive") and (filtered or renamed):
+            flow.state.values[holder] = Value(name=held.name)
+
     # --- guards ---
 
     def dangerous(self) -> dict[str, str]:

@@ -71,6 +71,10 @@ class _Permissions(Policy):
         return None
 
     def _mode(self, flow: Flow, call: ast.Call, mode: Value, name: str) -> None:
+        added = _bits(mode)
+        if added & _OTHERS:
+            flow.report(call, "open-to-others", f"the mode adds {added & _OTHERS:#o} for others")
+            return
         if not isinstance(mode.const, int):
             self.restricted = True  # computed: taken for what it says it is
             return
@@ -105,6 +109,14 @@ class _Permissions(Policy):
         if _is_secret(call.args[0], found.args[0]):
             self.written = self.written or call
         return True
+
+
+def _bits(mode: Value) -> int:
+    """Bits that a computed mode has in any case."""
+    if mode.name != "BitOr":
+        return 0
+    known = [one.const for one in mode.args if isinstance(one.const, int)]
+    return sum(known) | sum(_bits(one) for one in mode.args)
 
 
 def _is_secret(node: ast.expr, value: Value) -> bool:

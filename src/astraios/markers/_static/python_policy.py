@@ -17,6 +17,8 @@ class Policy:
 
     labels: ClassVar[frozenset[str]] = frozenset()
     """Ways in which a value from outside can do harm."""
+    parts_are_sources: ClassVar[bool] = True
+    """Whether the host in a URL may be cleared without the URL."""
 
     def call(self, flow: Flow, call: ast.Call, found: Value, base: Value) -> Value | None:
         """Look at a call, report what is wrong, and say what it gives where that is known here.
@@ -74,6 +76,10 @@ class Policy:
             if not may_hold(tree, characters, method)
         }
         return frozenset(mark for mark in text.taint if mark[1] in gone)
+
+    def essential(self) -> dict[str, str]:
+        """Label -> the characters that have to be missing, all of them, for a text to be safe."""
+        return self.dangerous()
 
     def dangerous(self) -> dict[str, str]:
         """Label -> the characters without which a text cannot do harm in that way."""

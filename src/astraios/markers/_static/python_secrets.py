@@ -50,7 +50,7 @@ _PASSWORD_NAMES = words(
     "access_token aws_secret_access_key client_secret"
 )
 _HASHES = re.compile(
-    r"(?:^|\.)(?:hashlib\.\w+|hexdigest|digest|hashpw|crypt|hash|pbkdf2_hmac|new|encode|strip)\(\)$"
+    r"(?:^|\.)(?:hashlib\.\w+|hexdigest|digest|hashpw|crypt|hash|pbkdf2_hmac|generate_password_hash|new|encode|strip)\(\)$"
 )
 
 
@@ -87,7 +87,9 @@ class _HardCoded(Policy):
             one.const for one in (*found.args, *found.named.values()) if isinstance(one.const, str)
         ]
         if any(
-            (one.is_literal and isinstance(one.const, str | bytes)) or "literal" in one.local
+            "fallback" in one.local
+            or (one.is_literal and isinstance(one.const, str | bytes))
+            or "literal" in one.local
             for one in given
         ):
             flow.report(call, "hard-coded-password", "a password of the program is given away")

@@ -44,6 +44,7 @@ _SUFFIXES = ("", "/", "/a", "?a=b")
 
 class _Url(Policy):
     labels = frozenset({"host"})
+    parts_are_sources = False
 
     def call(self, flow: Flow, call: ast.Call, found: Value, base: Value) -> Value | None:
         name = found.name
@@ -108,8 +109,13 @@ class _Url(Policy):
 
 def _is_host(value: Value) -> bool:
     name = value.name.removesuffix(".lower()").removesuffix(".strip()")
+    if name == "concatenation" and len(value.args) == 1:
+        return value.args[0].name.endswith((".netloc.split()[:]", ".hostname.split()[:]"))
     return name.endswith(_HOST_PARTS) or bool(
-        re.search(r"(?:urlparse|urlsplit)\(\)\[1\]$|\.netloc\.split\(\)\[0\]$|\.netloc\[:\]$", name)
+        re.search(
+            r"(?:urlparse|urlsplit)\(\)\[1\]$|\.netloc\.split\(\)\[0\]$|\.netloc\[:\]$|\.split\(\)\[2\]$",
+            name,
+        )
     )
 
 

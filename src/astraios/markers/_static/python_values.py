@@ -98,6 +98,8 @@ def joined(values: Iterable[Value]) -> Value:
         return first
     same = all(_same(value.const, first.const) for value in found)
     literal = {"literal"} if all(map(_is_fixed, found)) else set()
+    if any(_is_fixed(value) and value.const not in ("", b"") for value in found):
+        literal.add("fallback")
     return Value(
         taint=frozenset().union(*(value.taint for value in found)),
         name=next((value.name for value in found if value.name), ""),
