@@ -9,7 +9,7 @@ import pytest
 
 from astraios.sandbox import LEVELS, Sandbox, open_sandbox, probe
 
-EVERY = 5
+EVERY = 8
 """Of the hostile programs of other languages than Python, each of which has to be compiled, one in
 so many runs below level `namespaces`; the others are `slow`. Set `HOSTILE_THIN`, and it is so at
 `namespaces` too."""

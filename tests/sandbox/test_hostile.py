@@ -36,7 +36,7 @@ FAMILIES = ("forging", "exhaustion", "escape", "residue")
 LIMITS = Limits(cpu_s=0.2, wall_s=3.0, memory_mib=512, output_kib=1024, disk_mib=8, n_tasks=8)
 COMMAND_LIMITS = replace(LIMITS, cpu_s=2.0, wall_s=6.0, n_tasks=64)
 """For languages whose runtime takes some of it before the program begins."""
-BUILD_CPU_S = 6.0
+BUILD_CPU_S = 3.0
 """For compilers: far above what an honest program takes, and soon over for a bomb."""
 KEY = 0x41535452
 SECRET = "correct-horse-battery"

@@ -2,7 +2,8 @@
 
 Held: no new process (but in a build), no exec (of Python programs), no signal to another process,
 no socket but a pair, no namespace, mount, privilege, debugger, kernel key, System V or POSIX
-message object, no raised limit.
+message object, no raised limit, for commands no shared memory without a file (the limit that their
+runtimes can live with does not count it).
 A refused call answers EPERM (ENOSYS where the C library then tries an older call), so a program
 sees an exception and goes on.
 
@@ -41,9 +42,11 @@ _REFUSE = 0x00050000 | errno.EPERM
 _NO_SUCH_CALL = 0x00050000 | errno.ENOSYS
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
+_AND = 0x54
 _X32_BIT = 0x40000000
 _CLONE_THREAD = 0x00010000
 _CLONE_NAMESPACES = 0x7E020080  # every CLONE_NEW* flag
+_SHARED_ANONYMOUS = 0x21  # MAP_SHARED (or MAP_SHARED_VALIDATE) | MAP_ANONYMOUS
 _PR_SET_NAME, _PR_GET_NAME = 15, 16
 # What `isatty`, descriptor flags and byte counts ask: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO,
 # FIONCLEX, FIOCLEX. No device beyond null, zero and urandom can be opened anyway.
@@ -115,7 +118,9 @@ def _instructions(own_pid: int, kind: str) -> Iterator[Instruction]:
         yield (_AT_LEAST, 0, 1, _X32_BIT)
         yield (_RETURN, 0, 0, _KILL)
     extra = {PROGRAM: (), RUN: _TO_BEGIN, BUILD: _OF_COMMANDS}[kind]
-    apart = (*_CHECKED, *_UNKNOWN, *(name for name in _OF_COMMANDS if name not in extra))
+    apart = [*_CHECKED, *_UNKNOWN, *(name for name in _OF_COMMANDS if name not in extra)]
+    if kind == RUN:
+        apart.append("mmap")
     allowed = sorted(number for name, number in table.items() if name not in apart)
     yield from _among(list(_ranges(allowed)))
     for name in _UNKNOWN:
@@ -138,6 +143,13 @@ def _instructions(own_pid: int, kind: str) -> Iterator[Instruction]:
         yield (_ANY_BIT, 0, 1, _CLONE_THREAD)
         yield (_RETURN, 0, 0, _ALLOW)
         yield (_RETURN, 0, 0, _REFUSE)
+    if kind == RUN:
+        yield (_EQUAL, 0, 5, table["mmap"])
+        yield (_LOAD, 0, 0, 40)
+        yield (_AND, 0, 0, _SHARED_ANONYMOUS)
+        yield (_EQUAL, 0, 1, _SHARED_ANONYMOUS)
+        yield (_RETURN, 0, 0, _REFUSE)
+        yield (_RETURN, 0, 0, _ALLOW)
     # prlimit64: read one's own limits (process 0, no new limit).
     yield (_EQUAL, 0, 8, table["prlimit64"])
     yield (_LOAD, 0, 0, 16)
