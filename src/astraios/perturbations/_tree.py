@@ -7,6 +7,7 @@ names inside formatted strings, and gives code back byte for byte.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 import libcst as cst
@@ -86,14 +87,31 @@ class Tree:
         return found
 
 
+@lru_cache(maxsize=4)
+def tree_of(told: Told) -> Tree | None:
+    """The tree of a problem's program; None where it is not Python. The latest are kept, because
+    all transformations and seeds of a problem begin with the same one."""
+    try:
+        return Tree(told)
+    except cst.ParserSyntaxError:
+        return None
+
+
 def every(root: cst.CSTNode, kind: type[N] | tuple[type[N], ...]) -> Iterator[N]:
     """Nodes of a kind in `root`, itself included, in the order of the source."""
-    waiting: list[cst.CSTNode] = [root]
+    return (node for node in _nodes(root) if isinstance(node, kind))
+
+
+@lru_cache(maxsize=512)
+def _nodes(root: cst.CSTNode) -> tuple[cst.CSTNode, ...]:
+    """All nodes in `root`; kept, because asking a node of LibCST for its children is slow."""
+    found: list[cst.CSTNode] = []
+    waiting = [root]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, kind):
-            yield node
+        found.append(node)
         waiting += reversed(node.children)
+    return tuple(found)
 
 
 def bound(root: cst.CSTNode) -> Iterator[str]:

@@ -20,7 +20,7 @@ from astraios.perturbations._chance import Chance
 from astraios.perturbations._dead import dead_edits
 from astraios.perturbations._layout import Edit, edited
 from astraios.perturbations._loops import loop_edits
-from astraios.perturbations._tree import Tree, bound, every, fresh
+from astraios.perturbations._tree import Tree, bound, every, fresh, tree_of
 
 MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
@@ -35,11 +35,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 def _parsed(make: Callable[[Tree, Chance], Told]) -> Callable[[Told, Chance], Told]:
     def apply(told: Told, chance: Chance) -> Told:
-        try:
-            tree = Tree(told)
-        except cst.ParserSyntaxError:
-            return told
-        return make(tree, chance)
+        tree = tree_of(told)
+        return make(tree, chance) if tree else told
 
     return apply
 
