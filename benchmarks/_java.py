@@ -93,7 +93,7 @@ def _goes_well(command: Sequence[str], folder: str) -> bool:
 def floor() -> Iterator[Judge]:
     """The least that these commands take: one compiler for all, one virtual machine each."""
     recipe = language.recipe()
-    places = dict(recipe.folders)
+    places = {**dict(recipe.folders), "cpu_s": str(recipe.build_limits.cpu_s)}
     compiler, run = (
         [word.format(**places) for word in words] for words in (recipe.compiler, recipe.run)
     )

@@ -74,7 +74,7 @@ def recipe(versions: Mapping[str, str]) -> Recipe:
         name="java",
         source="Main.java",
         run=("{jdk}/bin/java", *_command("{prepared}", "Driver", _RUN)),
-        compiler=("{jdk}/bin/java", *_command("{prepared}", "Compiler", _COMPILE)),
+        compiler=("{jdk}/bin/java", *_command("{prepared}", "Compiler", _COMPILE), "{cpu_s}"),
         folders=tuple((name, str(path)) for name, path in places.items()),
         environment=(("LC_ALL", "C.UTF-8"), ("LD_LIBRARY_PATH", "{jdk}/lib")),  # there is no /proc
         build_limits=Limits(cpu_s=_COMPILE_CPU_S, wall_s=240.0, n_tasks=64, memory_mib=2048),
@@ -135,7 +135,7 @@ def _train(
     """A command that notes which classes are loaded."""
     listed = (*options, "-Xshare:off", f"-XX:DumpLoadedClassList={what}.list")
     script = f'exec "$@" {redirected}'
-    command = (java, *listed, "-cp", _CLASSES, f"astraios.{what}")
+    command = (java, *listed, "-cp", _CLASSES, f"astraios.{what}", str(_COMPILE_CPU_S))
     return ("sh", "-c", script, "sh", *command)
 
 

@@ -28,7 +28,8 @@ class Recipe:
     build: tuple[tuple[str, ...], ...] = ()
     """Commands that make the program, in order; the first that fails is a compile error."""
     compiler: tuple[str, ...] = ()
-    """A resident compiler instead of `build`; see `sandbox/inside/resident.py`."""
+    """A resident compiler instead of `build`; see `sandbox/inside/resident.py`. `{cpu_s}` in it is
+    the CPU time it may take for one program; it has to end itself then."""
     folders: tuple[tuple[str, str], ...] = ()
     """(name, folder of this machine) that commands may read."""
     environment: tuple[tuple[str, str], ...] = ()

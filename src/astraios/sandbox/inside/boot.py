@@ -206,7 +206,7 @@ def _compiler(
     child = Child(confinement, "run")
     # It lives as long as the server: CPU time is bounded by what it is asked, one at a time.
     child.prepare(replace(limits, cpu_s=1e6))
-    command = native.placed(recipe["compiler"], folders)
+    command = native.placed(recipe["compiler"], {**folders, "cpu_s": str(limits.cpu_s)})
     environment = native.environment_of(recipe, folders)
     return lambda: Resident(command, environment, child, folder, limits, control.fileno())
 

@@ -25,10 +25,9 @@ from typing import Any
 
 from .confine import Child, Limits
 from .native import Answer, CompilerDiedError, ConfinementError, clipped_answer, first_line
-from .processes import cpu_s, kill
+from .processes import kill
 
 _LARGEST_ANSWER = 64 << 20
-_TICK_S = 1.0
 _OK = 0
 
 
@@ -101,45 +100,40 @@ class Resident:
         if self._works:
             return
         try:
-            self._take()
+            self._take(time.monotonic() + self._limits.wall_s)
         except (OSError, EOFError) as error:
             reason = str(error) or "it ended"
             raise ConfinementError(f"the compiler does not work: {reason}") from error
         self._works = True
 
     def _ask(self, source: bytes) -> bytes:
+        deadline = time.monotonic() + self._limits.wall_s
         try:
             os.write(self._questions, struct.pack("!I", len(source)))
             view = memoryview(source)
             while view:
                 view = view[os.write(self._questions, view) :]
-            return self._take()
+            return self._take(deadline)
         except (OSError, EOFError) as error:
             kill(self.pid)
             reason = str(error) or "it ended"
             raise CompilerDiedError(f"the compiler died: {reason}") from error
 
-    def _take(self) -> bytes:
+    def _take(self, deadline: float) -> bytes:
         """The next answer."""
-        ends = (time.monotonic() + self._limits.wall_s, cpu_s(self.pid) + self._limits.cpu_s)
-        (length,) = struct.unpack("!I", self._read(4, *ends))
+        (length,) = struct.unpack("!I", self._read(4, deadline))
         if length > _LARGEST_ANSWER:
-            raise OSError(f"it answers with {length} bytes")
-        return self._read(length, *ends)
+            raise CompilerDiedError(f"the compiler answers with {length} bytes")
+        return self._read(length, deadline)
 
-    def _read(self, n_bytes: int, wall_end_s: float, cpu_end_s: float) -> bytes:
-        """The next bytes, if they come before a clock and the compiler's own reach these times."""
+    def _read(self, n_bytes: int, deadline: float) -> bytes:
         parts = bytearray()
         poll = select.poll()
         poll.register(self._answers, select.POLLIN)
         while len(parts) < n_bytes:
-            if cpu_s(self.pid) > cpu_end_s:
-                raise OSError(f"it used its {self._limits.cpu_s:g} s of CPU time")
-            left_s = wall_end_s - time.monotonic()
-            if left_s <= 0:
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(1000 * left):
                 raise OSError(f"no answer within {self._limits.wall_s:g} s")
-            if not poll.poll(1000 * min(left_s, _TICK_S)):
-                continue
             part = os.read(self._answers, min(n_bytes - len(parts), 1 << 20))
             if not part:
                 raise EOFError
