@@ -86,6 +86,7 @@ class Expressions:
         self.state = State()
         self.outer: dict[str, Value] = {}
         self.found: dict[tuple[int, str], Finding] = {}
+        self.asked: set[int] = set()
 
     # --- for checks ---
 

@@ -38,6 +38,9 @@ from astraios.records import Finding
 
 _DEEPEST = 6
 """Calls of functions of the program into each other that are followed."""
+_MOST = 20_000
+"""Statements after which loops are followed once and calls not at all: long programs of many small
+functions would take time that grows with every level."""
 _LEAVE = frozenset({"flask.abort", "abort", "sys.exit", "exit", "quit", "os._exit", "os.abort"})
 
 
@@ -75,6 +78,7 @@ class Flow(Guards):
         super().__init__(tree, policy, cwe)
         self.frames = [_Frame()]
         self.stack: list[ast.AST] = []
+        self.n_steps = 0
 
     def run(self) -> None:
         """Follow the whole program."""
@@ -119,7 +123,7 @@ class Flow(Guards):
         self, function: Function | ast.Lambda, args: list[Value], named: dict[str, Value]
     ) -> tuple[list[_Return], State | None]:
         """The returns of a call; the caller's state is left as it is."""
-        if function in self.stack or len(self.stack) >= _DEEPEST:
+        if function in self.stack or len(self.stack) >= _DEEPEST or self.n_steps > _MOST:
             return [], None
         kept, self.state = self.state, State(cleared=self.state.cleared)
         self._bind_parameters(function, args, named, kept)
@@ -193,6 +197,7 @@ class Flow(Guards):
         return all(self._statement(node) for node in body)
 
     def _statement(self, node: ast.stmt) -> bool:
+        self.n_steps += 1
         method = getattr(self, f"_do_{type(node).__name__.lower()}", None)
         if method is not None:
             return bool(method(node))
@@ -351,7 +356,7 @@ class Flow(Guards):
         ends = [self.state.copy()]
         left: list[State] = []
         rounds: list[State] = []
-        for _ in range(2):
+        for _ in range(2 if self.n_steps <= _MOST else 1):
             start = merged(ends)
             self.state = start
             if isinstance(node, ast.While):

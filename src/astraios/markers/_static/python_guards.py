@@ -30,6 +30,15 @@ class Guards(Expressions):
     """Reads tests."""
 
     def guarded(self, test: ast.expr, truth: bool) -> frozenset[Mark]:
+        if id(test) in self.asked:
+            return NONE  # `x = x or y`: what is asked about rests on itself
+        self.asked.add(id(test))
+        try:
+            return self._guarded(test, truth)
+        finally:
+            self.asked.discard(id(test))
+
+    def _guarded(self, test: ast.expr, truth: bool) -> frozenset[Mark]:
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             return self.guarded(test.operand, not truth)
         if isinstance(test, ast.BoolOp):
