@@ -165,10 +165,8 @@ def test_programs_are_modules_to_themselves(sandbox: Sandbox) -> None:
 )
 def test_a_program_cannot_read_its_tests(sandbox: Sandbox, text: str) -> None:
     code = (
-        f"function answer() {{ return String({text}) }}
-"
-        "const twice = (n) => answer().includes(`${'test'}Twice`) ? 42 : 0
-"
+        f"function answer() {{ return String({text}) }}\n"
+        "const twice = (n) => answer().includes(`${'test'}Twice`) ? 42 : 0\n"
     )
     assert judge(sandbox, code).outcome is Outcome.FAILED
 

@@ -264,7 +264,7 @@ def test_known_exceptions_go_by_language_and_edition():
         for name in ("rust", "go", "go@original", "python", "java")
     }
     assert known == {
-        "rust": {"Rust/32", "Rust/50"},
+        "rust": set(),
         "go": set(),
         "go@original": {"Go/27"},
         "python": set(),
