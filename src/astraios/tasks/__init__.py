@@ -123,6 +123,10 @@ class Task(ABC, Generic[P]):
         """Problem id -> why its right reference may fail on a machine that is in order."""
         return MappingProxyType({})
 
+    def known_wrong_passes(self) -> Mapping[str, str]:
+        """Problem id -> why its wrong reference passes although nothing is amiss."""
+        return MappingProxyType({})
+
     def with_extra_tests(self, path: Path) -> Self:
         """This task with the tests in `path` behind the benchmark's own.
 
