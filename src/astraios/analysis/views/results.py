@@ -47,7 +47,10 @@ def render(frames: Frames) -> Table:
     )
     if len(frames.robustness):
         n = int(frames.robustness["n"].max())
-        caption += f"Robust: problems solved under all perturbations of the prompt, n = {n}. "
+        caption += (
+            f"Robust: problems solved under all perturbations of the prompt, n = {n}; the table of "
+            "robustness has the same prompts unperturbed. "
+        )
     caption += "The base's loss is that before tuning. A dash is a cell without a result."
     return Table(tuple(columns), tuple(rows), caption)
 

@@ -46,8 +46,8 @@ def render(frames: Frames) -> Table:
                 )
     caption = (
         "Robustness. A problem counts with its worst variant, as in ReCode; 'all together' needs "
-        f"every variant solved. {basis(frames, found)} A negative drop is a gain: a perturbation "
-        "that gives the first line also gives a hint."
+        f"every variant solved. 'Clean' are the same prompts unperturbed, which may give a part "
+        f"of the body. {basis(frames, found)} A negative drop is a gain."
     )
     return Table(tuple(columns), tuple(rows), caption)
 
