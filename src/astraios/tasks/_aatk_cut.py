@@ -120,20 +120,31 @@ def _function_before(text: str, start: int, brace: int) -> tuple[str, int]:
     return match["name"], start + max(before.rfind(";") + 1, before.rfind("\n") + 1)
 
 
+_STATEMENT = re.compile(r"^[ \t]+\w[^#\n]*;", re.M)
+"""Of a function's body, as far as the margin tells: a program's own declarations stand at it."""
+
+
 def _begun_afresh(function: str, answer: str) -> int:
-    """Where the body begins if `answer` starts by writing `function` again; else 0."""
+    """Where the body begins if `answer` starts by writing `function` again; else 0.
+
+    Types and other functions of the repeated program may stand before it, statements may not.
+    """
     if not function:
         return 0
+    depth, last, outside = 0, 0, ""
     for token in _TOKEN.finditer(answer):
-        if token["sign"] == "}":
-            return 0
         if token["sign"] == "{":
-            name, begins = _function_before(answer, 0, token.start())
-            if not name:
-                continue  # a struct of the repeated program
-            statements = _TOKEN.sub("", answer[:begins])
-            is_again = name == function and not re.search(r"^\s+\w[^#\n]*;", statements, re.M)
-            return token.end() if is_again else 0
+            if depth == 0:
+                name, begins = _function_before(answer, last, token.start())
+                outside += _TOKEN.sub("", answer[last:begins])
+                if name == function:
+                    return 0 if _STATEMENT.search(outside) else token.end()
+            depth += 1
+        elif token["sign"] == "}":
+            depth -= 1
+            if depth < 0:
+                return 0  # the function that the prompt opened ends here
+            last = token.end() if depth == 0 else last
     return 0
 
 

@@ -222,7 +222,8 @@ class Expressions:
 
     def _list(self, node: ast.List | ast.Tuple | ast.Set) -> Value:
         if any(isinstance(one, ast.Starred) for one in node.elts):
-            inner = [self.value(getattr(one, "value", one)) for one in node.elts]
+            plain = [one.value if isinstance(one, ast.Starred) else one for one in node.elts]
+            inner = [self.value(one) for one in plain]
             return joined([Value(taint=one.taint | self.deep(one).taint) for one in inner])
         return Value(items=tuple(self.value(one) for one in node.elts))
 

@@ -13,6 +13,7 @@ run time, decorators, threads, what a library calls back, and flow through files
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -65,10 +66,18 @@ class _Frame:
 
 def analysed(code: str, policy: Policy, cwe: str) -> list[Finding]:
     """Flaws of a program in the order of lines."""
-    tree = ast.parse(code)
+    flow = followed(code, policy, cwe)
+    return [flow.found[key] for key in sorted(flow.found)]
+
+
+def followed(code: str, policy: Policy, cwe: str) -> Flow:
+    """A program that was followed to its end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # escapes that Python does not know are no flaw of ours
+        tree = ast.parse(code)
     flow = Flow(tree, policy, cwe)
     flow.run()
-    return [flow.found[key] for key in sorted(flow.found)]
+    return flow
 
 
 class Flow(Guards):
@@ -378,6 +387,8 @@ class Flow(Guards):
             self.state = after
             after.cleared |= self.guarded(node.test, False)
         self.state = after
+        if isinstance(node, ast.While) and self.value(node.test).const is True:
+            return self._meet(left, after)
         goes_on = self._block(node.orelse) if node.orelse else True
         return self._meet([*([self.state] if goes_on else []), *left], after)
 

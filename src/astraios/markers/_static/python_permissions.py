@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from astraios.markers._static.python_flow import Flow
+from astraios.markers._static.python_flow import Flow, followed
 from astraios.markers._static.python_policy import Policy
 from astraios.markers._static.python_values import NOTHING, Value
 from astraios.records import Finding
@@ -26,8 +26,7 @@ def permissions(code: str) -> list[Finding]:
     Misses modes that are computed from what the file had, ACLs, and the mask that a shell set.
     """
     policy = _Permissions()
-    flow = Flow(ast.parse(code), policy, "CWE-732")
-    flow.run()
+    flow = followed(code, policy, "CWE-732")
     if policy.written is not None and not policy.restricted and not flow.found:
         flow.report(
             policy.written, "secret-left-open", "a secret is written to a file that others may read"
