@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from astraios.sandbox import LEVELS, Sandbox, open_sandbox, probe
 
-EVERY = 8
+EVERY, EVERY_BELOW = 4, 20
 """Of the hostile programs of other languages than Python, each of which has to be compiled, one in
-so many runs below level `namespaces`; the others are `slow`. Set `HOSTILE_THIN`, and it is so at
-`namespaces` too."""
+so many runs at level `namespaces`, and at the other levels; the rest is `slow`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the time of the hostile suite in bounds."""
-    spared = ("-python-",) if os.environ.get("HOSTILE_THIN") else ("-python-", "[namespaces-")
     hostile = [item for item in items if "test_hostile_program" in item.nodeid]
-    dear = [item for item in hostile if not any(part in item.nodeid for part in spared)]
-    for at, item in enumerate(dear):
-        if at % EVERY:
-            item.add_marker(pytest.mark.slow)
+    dear = [item for item in hostile if "-python-" not in item.nodeid]
+    for every, chosen in (
+        (EVERY, [item for item in dear if "[namespaces-" in item.nodeid]),
+        (EVERY_BELOW, [item for item in dear if "[namespaces-" not in item.nodeid]),
+    ):
+        for at, item in enumerate(chosen):
+            if at % every:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
