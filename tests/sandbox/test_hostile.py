@@ -24,7 +24,7 @@ import pytest
 
 from astraios import languages, registry
 from astraios.checkers.unittests import checker
-from astraios.errors import MissingToolError
+from astraios.errors import MissingToolError, SandboxError
 from astraios.languages import Language, Surroundings
 from astraios.records import Execution, Outcome, Program
 from astraios.sandbox import LEVELS, Limits, Sandbox
@@ -238,7 +238,7 @@ def judge(sandbox: Sandbox, name: str, *codes: str) -> list[Execution]:
     limits = LIMITS if recipe is None else COMMAND_LIMITS
     try:
         return [e for _, e in sorted(checker.check(programs, sandbox, limits=limits))]
-    except MissingToolError as error:
+    except (MissingToolError, SandboxError) as error:
         if "private folder" not in str(error):
             raise
         pytest.skip(str(error))
@@ -256,9 +256,10 @@ def is_python(case: Case) -> bool:
 
 def memory_limit(language: str, phase: str) -> int:
     recipe = registry.load(languages, "language", language).recipe()
-    if phase == "compile" and recipe is not None:
-        return int(recipe.build_limits.memory_mib)
-    return LIMITS.memory_mib
+    if recipe is None:
+        return LIMITS.memory_mib
+    limits = recipe.build_limits if phase == "compile" else LIMITS
+    return int(limits.memory_mib + recipe.reserved_mib)
 
 
 def ids(case: Case) -> str:
