@@ -139,9 +139,7 @@ def test_only_scenarios_with_a_query_are_judged():
         ("CodeQL", "no number"),
     ],
 )
-def test_an_unknown_version_is_refused_with_the_remedy(
-    tool, tmp_path, monkeypatch, version, complaint
-):
+def test_an_unknown_version_is_refused(tool, tmp_path, monkeypatch, version, complaint):
     other = shutil.copytree(tool, tmp_path / "other")
     (other / "version").write_text(version)
     monkeypatch.setenv("ASTRAIOS_CODEQL", str(other / "codeql"))
@@ -160,7 +158,7 @@ def test_without_the_tool_the_remedy_is_told(monkeypatch):
 
 def test_a_wrong_path_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("ASTRAIOS_CODEQL", str(tmp_path / "nothing"))
-    with pytest.raises(MissingToolError, match="ASTRAIOS_CODEQL names .*nothing"):
+    with pytest.raises(MissingToolError, match=r"ASTRAIOS_CODEQL names .*nothing"):
         marker.tools()
 
 

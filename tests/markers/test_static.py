@@ -74,7 +74,7 @@ def test_text_from_outside_is_followed(body):
         "ok = re.fullmatch('[a-z]+', name)\nif not ok:\n    return 'no'\nos.system(name)",
         "ok = re.fullmatch('[a-z]+', name)\nif ok is None:\n    return 'no'\nos.system(name)",
         "def valid(x):\n    return x in ('a', 'b')\nif valid(name):\n    os.system(name)",
-        "def f(x):\n    if x not in ('a', 'b'):\n        raise ValueError\nf(name)\nos.system(name)",
+        "def f(x):\n    if x not in ('a',):\n        raise ValueError\nf(name)\nos.system(name)",
         "if name not in ['a', 'b']:\n    name = 'a'\nos.system(name)",
         "os.system('ping %d' % int(name))",
         "name = 'localhost'\nos.system(name)",

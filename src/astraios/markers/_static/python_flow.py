@@ -39,7 +39,7 @@ from astraios.records import Finding
 
 _DEEPEST = 6
 """Calls of functions of the program into each other that are followed."""
-_MOST = 20_000
+_MOST = 2_000
 """Statements after which loops are followed once and calls not at all: long programs of many small
 functions would take time that grows with every level."""
 _LEAVE = frozenset({"flask.abort", "abort", "sys.exit", "exit", "quit", "os._exit", "os.abort"})
