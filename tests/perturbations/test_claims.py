@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterator, Mapping
 
@@ -13,6 +14,9 @@ from astraios.checkers.unittests import checker
 from astraios.perturbations import Claim, Told, begin, families, family, perturb, transformations
 from astraios.records import Outcome, Program
 from astraios.sandbox import Sandbox, open_sandbox
+
+EVERY = 6
+"""Of the problems, one in so many is run each time; all of them in the slow tests."""
 
 NAMES = [one.name for one in transformations()]
 WHITE = {
@@ -44,18 +48,21 @@ def failures(sandbox: Sandbox, problems: list[Told]) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("every", [EVERY, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_reference_of_minipack_passes(
-    name: str, minipack: tuple[Told, ...], sandbox: Sandbox
+def test_references_of_minipack_pass(
+    name: str, every: int, minipack: tuple[Told, ...], sandbox: Sandbox
 ) -> None:
-    assert failures(sandbox, [perturb(told, name).told for told in minipack]) == []
+    assert failures(sandbox, [perturb(told, name).told for told in minipack[::every]]) == []
 
 
+@pytest.mark.parametrize("every", [EVERY, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_reference_of_humaneval_passes(
-    name: str, humaneval: Mapping[str, Told], sandbox: Sandbox
+def test_references_of_humaneval_pass(
+    name: str, every: int, humaneval: Mapping[str, Told], sandbox: Sandbox
 ) -> None:
-    assert failures(sandbox, [perturb(told, name, 1).told for told in humaneval.values()]) == []
+    problems = list(humaneval.values())[::every]
+    assert failures(sandbox, [perturb(told, name, 1).told for told in problems]) == []
 
 
 # --- what may change --------------------------------------------------------------------------
@@ -92,11 +99,9 @@ def test_claims_hold_in_the_source(name: str, minipack: tuple[Told, ...]) -> Non
         if claim is not Claim.NAME:
             assert (after.test, after.entry_point) == (before.test, before.entry_point)
         if claim is Claim.NAME:
-            new = after.entry_point
-            assert after.test.replace(new, before.entry_point) == before.test
-            assert without_documentation(after.code).replace(
-                repr(new), repr(before.entry_point)
-            ) == without_documentation(before.code)
+            new = re.compile(rf"\b{after.entry_point}\b")
+            assert new.sub(before.entry_point, after.test) == before.test
+            assert new.sub(before.entry_point, after.code) == before.code
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,15 +115,15 @@ def test_the_solution_is_divided_where_it_was(name: str, minipack: tuple[Told, .
             assert made.original == begin(told)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith(("Renamer", "RN", "CB", "Naive"))])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("VarRenamer")])
 def test_a_variable_is_renamed_in_what_is_given_and_what_is_left(
     name: str, minipack: tuple[Told, ...]
 ) -> None:
     for told in minipack[:20]:
-        made = perturb(told, name).told
-        namespace: dict[str, object] = {}
-        exec(made.code + "\n" + made.test, namespace)
-        assert "(v)" not in made.prompt
+        made = perturb(told, name)
+        before, after = (set(re.findall(r"\w+", told.code)) for told in (made.original, made.told))
+        assert made.changed
+        assert len(before - after) == len(after - before) == 1
 
 
 def test_families_are_those_of_recode() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from astraios import tasks
 from astraios.errors import ConfigError, UnknownNameError
 from astraios.perturbations import families, family
 from astraios.records import Execution, Outcome, Verdict
+from astraios.studies.study import Study
 from astraios.tasks._robustness import robust_scores
 
 BASE = "minipack-synthesize"
@@ -57,6 +59,14 @@ def test_what_cannot_be_perturbed_says_so() -> None:
         tasks.task(f"{BASE}+perturb-docstrings")
     with pytest.raises(UnknownNameError, match="perturb-"):
         tasks.task(f"{BASE}+upside-down")
+
+
+def test_study_files_name_them() -> None:
+    study = {"name": "s", "base_models": ("m",), "methods": ("lora",)}
+    name = f"{BASE}+perturb-syntax"
+    assert Study.model_validate({**study, "tasks": (name,)}).tasks == (name,)
+    with pytest.raises(ValidationError, match="syntax"):
+        Study.model_validate({**study, "tasks": (f"{BASE}+perturb-sintax",)})
 
 
 # --- problems ---------------------------------------------------------------------------------
