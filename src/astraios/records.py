@@ -188,6 +188,8 @@ class Findings(Record):
 
     findings: tuple[Finding, ...] = ()
     tool_version: str = ""
+    others: tuple[str, ...] = ()
+    """What other tools report of the program; it decides nothing."""
 
 
 class Verdict(Record):

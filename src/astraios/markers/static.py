@@ -17,6 +17,7 @@ from typing import Any, final
 
 from astraios.errors import WorkError
 from astraios.markers import Marker, Rule, Source
+from astraios.markers._bandit import opinions, version_of
 from astraios.markers._static import Check, c, python
 from astraios.records import Findings
 
@@ -38,11 +39,14 @@ class Static(Marker):
     """One check for each CWE; see `_static`."""
 
     title = "checks of our own"
+    batch = 20
 
     def tools(self) -> dict[str, str]:
         found = {"static": REVISION, "python": platform.python_version()}
         for module in _LANGUAGES.values():
             found |= module.tools()
+        if version_of():
+            found["bandit (evidence only)"] = version_of()
         return found
 
     def judges(self, rule: Rule, language: str) -> bool:
@@ -55,7 +59,13 @@ class Static(Marker):
         return bool(min(measured["precision"], measured["recall"]) < INDICATIVE_BELOW)
 
     def mark(self, rule: Rule, sources: Sequence[Source]) -> list[Findings]:
-        return [_marked(_checks(source.language)[rule.cwe], rule, source) for source in sources]
+        python_only = all(source.language == "python" for source in sources)
+        silent: list[tuple[str, ...]] = [()] * len(sources)
+        others = opinions(rule.cwe, [one.code for one in sources]) if python_only else silent
+        return [
+            _marked(_checks(source.language)[rule.cwe], rule, source, other)
+            for source, other in zip(sources, others, strict=True)
+        ]
 
 
 @functools.lru_cache(maxsize=1)
@@ -69,14 +79,14 @@ def _checks(language: str) -> Mapping[str, Check]:
     return _LANGUAGES[language].CHECKS if language in _LANGUAGES else {}
 
 
-def _marked(check: Check, rule: Rule, source: Source) -> Findings:
+def _marked(check: Check, rule: Rule, source: Source, others: tuple[str, ...]) -> Findings:
     try:
         found = check(source.code)
     except RecursionError:
         raise WorkError(
             f"the check of {rule.cwe} ran out of stack: the program is nested too deeply to be read"
         ) from None
-    return Findings(findings=tuple(found), tool_version=f"static {REVISION}")
+    return Findings(findings=tuple(found), tool_version=f"static {REVISION}", others=others)
 
 
 marker = Static()

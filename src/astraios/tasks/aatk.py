@@ -226,11 +226,13 @@ def _outcome(findings: Findings) -> Outcome:
 
 
 def _detail(findings: Findings) -> str:
+    others = f"evidence that decides nothing: {'; '.join(findings.others[:3])}"
     if not findings.findings:
-        return ""
+        return others if findings.others else ""
     first = findings.findings[0]
     more = f" (and {len(findings.findings) - 1} more)" if len(findings.findings) > 1 else ""
-    return f"{first.rule}, line {first.line}: {first.message}{more}"
+    said = f"{first.rule}, line {first.line}: {first.message}{more}"
+    return f"{said} [{others}]" if findings.others else said
 
 
 def task(name: str) -> AsleepAtTheKeyboard:
