@@ -61,6 +61,9 @@ def recipe(versions: Mapping[str, str], headers: str) -> Recipe:
             *((n, p) for n, p in named.items() if Path(p).is_dir()),
         ),
         environment=(("TMPDIR", "."), ("LC_ALL", "C.UTF-8")),
+        # Of stacks and of what the allocator takes for threads. Without this bound, memory made
+        # writable over reserved memory would escape the limit.
+        reserved_mib=768,
         build_limits=_LIMITS,
         error_line=r"main\.cpp:(?P<line>\d+):\d+: (?:fatal )?error",
     )
