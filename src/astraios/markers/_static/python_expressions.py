@@ -136,8 +136,8 @@ class Expressions:
         return self._named(self.imports.get(node.id, node.id), node)
 
     def _named(self, name: str, node: ast.AST) -> Value:
-        if name.startswith("stat.S_"):
-            return constant(getattr(stat, name[5:], UNKNOWN))
+        if name.startswith(("stat.S_I", "S_I")):
+            return constant(getattr(stat, name.removeprefix("stat."), UNKNOWN))
         if outside(name):
             return self.source(name)
         return Value(name=name)
@@ -324,8 +324,9 @@ class Expressions:
             base = self.value(node.func.value)
             function = self._attribute(node.func)
             name = f"{base.name}.{node.func.attr}"
-            if base.name in ("self", "cls") and node.func.attr in self.functions:
-                function = Value(function=self.functions[node.func.attr], name=name)
+            method = self.functions.get(node.func.attr)
+            if method is not None and method.args.args[:1] and method.args.args[0].arg == "self":
+                function = Value(function=method, name=name)
         else:
             function = self.value(node.func)
             name = function.name

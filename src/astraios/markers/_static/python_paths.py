@@ -191,7 +191,9 @@ class _Path(Policy):
             texts = given.const if isinstance(given.const, str) else ""
             for one in [texts, *(str(item.const) for item in given.items or ())]:
                 gone |= {ABSOLUTE} if one == "/" else set()
-                if one in ("..", "../") and base.name.endswith(("normpath()", "relpath()")):
+                if one in ("..", "../") and base.name == "os.path.relpath()" and base.args:
+                    return base.taint | base.args[0].taint
+                if one in ("..", "../") and base.name.endswith("normpath()"):
                     gone |= {PARENT}
         if name == "isabs":
             base, gone = given, {ABSOLUTE}
