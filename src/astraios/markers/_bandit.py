@@ -53,7 +53,8 @@ def opinions(cwe: str, programs: Sequence[str]) -> list[tuple[str, ...]]:
     silent: list[tuple[str, ...]] = [()] * len(programs)
     if not wanted or not version_of():
         return silent
-    logging.getLogger("bandit").setLevel(logging.CRITICAL)
+    for name in ("bandit", "stevedore"):  # reports of what is optional and not installed
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     found: dict[str, list[tuple[int, str]]] = {}
     with tempfile.TemporaryDirectory(prefix="astraios-bandit-") as folder:
         files = [Path(folder) / f"{number}.py" for number in range(len(programs))]
