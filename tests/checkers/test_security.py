@@ -8,7 +8,7 @@ from astraios.checkers.security import checker
 from astraios.errors import ConfigError, MissingToolError
 from astraios.languages import _c_compiler
 from astraios.markers import Rule
-from astraios.records import Execution, Findings, Outcome, Program
+from astraios.records import Execution, Finding, Findings, Outcome, Program
 from astraios.sandbox import open_sandbox
 
 SQL = Rule("static", "CWE-89", "q").as_tests()
@@ -46,6 +46,18 @@ def test_valid_programs_are_marked(sandbox):
     assert [one.cwe for one in bad.findings] == ["CWE-89"] and bad.findings[0].line == 6
     assert good == Findings(findings=(), tool_version=good.tool_version)
     assert again == bad
+
+
+def test_a_program_that_a_marker_fails_on_is_a_fault(sandbox, monkeypatch):
+    from astraios.markers._static import python as checks
+
+    def fails_on_three(code: str) -> list[Finding]:
+        return [] if "3" not in code else [][3]
+
+    monkeypatch.setitem(checks.CHECKS, "CWE-89", fails_on_three)
+    first, second = checked(sandbox, python("x = 1\n"), python("x = 3\n"))
+    assert first.findings == ()
+    assert second.outcome is Outcome.FAULT and "IndexError" in second.message
 
 
 def test_without_a_check_compiling_is_all(sandbox):

@@ -71,6 +71,10 @@ def _marked(
     try:
         findings = marker.mark(rule, [source for _, source in waiting])
     except WorkError as error:
+        if len(waiting) > 1:  # which of them it was
+            for one in waiting:
+                yield from _marked(rule, marker, [one])
+            return
         fault = Execution(outcome=Outcome.FAULT, message=str(error)[:200], stderr=str(error))
         yield from ((position, fault) for position, _ in waiting)
         return

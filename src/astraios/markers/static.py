@@ -86,6 +86,10 @@ def _marked(check: Check, rule: Rule, source: Source, others: tuple[str, ...]) -
         raise WorkError(
             f"the check of {rule.cwe} ran out of stack: the program is nested too deeply to be read"
         ) from None
+    except Exception as error:  # a mistake of ours must not end the judging of all other programs
+        raise WorkError(
+            f"the check of {rule.cwe} failed ({type(error).__name__}: {error}); please report it"
+        ) from error
     return Findings(findings=tuple(found), tool_version=f"static {REVISION}", others=others)
 
 
