@@ -12,6 +12,7 @@ Tasks that say how they tell their problems can be asked under a family of pertu
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,12 @@ from astraios.records import (
 )
 
 __all__ = ["Problem", "Task", "names", "task"]
+
+_PUBLISHED = re.compile(r"perturbed-humaneval-(?P<category>[a-z_]+)-num_seeds_(?P<n>\d+)")
+"""What the BigCode harness calls ReCode's tasks."""
+_CATEGORIES = MappingProxyType(
+    {"format": "format", "func_name": "function", "natgen": "syntax", "nlaugmenter": "docstring"}
+)
 
 PERTURB = "perturb-"
 """What follows the `+` of a task's name, with a family behind it."""
@@ -229,6 +236,7 @@ def task(name: str) -> Task:  # type: ignore[type-arg]
     """The task called `name`.
 
     Such as `humanevalsynthesize-python`, `...-python@original` or `...-python+perturb-format`.
+    ReCode's tasks are also known by the harness's names: `perturbed-humaneval-format-num_seeds_5`.
 
     Raises:
         UnknownNameError: if there is none, or it has no such edition or perturbations; names the
@@ -236,6 +244,9 @@ def task(name: str) -> Task:  # type: ignore[type-arg]
         ConfigError: if it cannot be perturbed.
     """
     package = sys.modules[__name__]
+    published = _PUBLISHED.fullmatch(name)
+    if published and published["category"] in _CATEGORIES:
+        name = f"recode-{_CATEGORIES[published['category']]}@seeds-{published['n']}"
     whole, plus, change = name.partition("+")
     if plus:
         if not change.startswith(PERTURB):

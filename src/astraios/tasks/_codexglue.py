@@ -135,7 +135,8 @@ def _find(split: Split, data_dir: Path | None) -> Callable[[], Placed]:
             return lambda: numbered(path)
     shards = sorted([*folder.glob(f"{PART}*.parquet"), *folder.glob(f"data/{PART}*.parquet")])
     if shards:
-        return lambda: _parquet(shards, (*split.code, *split.label, COMPLETE))
+        columns = (*split.code, *split.label, COMPLETE)
+        return lambda: parquet_rows(shards, f"put {PART}.jsonl there instead", columns)
     raw = folder / split.raw[0], folder / split.raw[1]
     if all(path.is_file() for path in raw):
         return lambda: split.read_raw(*raw)
@@ -172,19 +173,27 @@ def _download(split: Split) -> Path:
         ) from error
 
 
-def _parquet(shards: Sequence[Path], columns: Sequence[str]) -> Placed:
+def parquet_rows(
+    shards: Sequence[Path], remedy: str, columns: Sequence[str] | None = None
+) -> Placed:
+    """The rows of parquet files, each with its place; of `columns` those that are there, or all.
+
+    Raises:
+        MissingDataError: if pyarrow, which reads them, is not installed.
+        DataError: if a file is none.
+    """
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise MissingDataError(
-            f"{shards[0]}: reading parquet files needs pyarrow; pip install pyarrow, or put "
-            f"{PART}.jsonl there instead"
+            f"{shards[0]}: reading parquet files needs pyarrow; pip install pyarrow, or {remedy}"
         ) from None
     for path in shards:
         try:
             file = ParquetFile(path)
-            held = [name for name in columns if name in file.schema_arrow.names]
+            names = file.schema_arrow.names
+            held = names if columns is None else [name for name in columns if name in names]
             number = 0
             for batch in file.iter_batches(batch_size=1024, columns=held):
                 for row in batch.to_pylist():
