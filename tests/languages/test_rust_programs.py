@@ -29,7 +29,10 @@ mod tests {
 }
 """
 RIGHT = "fn twice(n: i32) -> i32 {\n    2 * n\n}\n"
-WRONG = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.COMPILE_ERROR, Outcome.CRASHED)
+WRONG = (
+    Outcome.FAILED, Outcome.TIMED_OUT, Outcome.COMPILE_ERROR, Outcome.CRASHED,
+    Outcome.OUT_OF_MEMORY,
+)  # fmt: skip
 EVERY = 16
 """Of the benchmark's problems, one in so many runs in the normal run."""
 
