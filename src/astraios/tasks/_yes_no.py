@@ -17,8 +17,9 @@ ANSWER = "\nAnswer:"
 """What an answer stands behind in a final text."""
 
 _SPECIAL = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>")
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-_SENTENCE_END = re.compile(r"[.!?;:](?:\s|$)|\n")
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_EMPHASIS = "_"
+_SENTENCE_END = re.compile(r"[.!?](?:\s|$)|\n")
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,15 @@ def read_as_published(text: str, phrases: Phrases) -> bool | None:
 def read_by_word(text: str) -> bool | None:
     """The answer by whole words; None if there is none, or it contradicts itself.
 
-    A first word that is yes or no is the answer, since that is what was asked for. Else exactly one
-    of the two words must stand in the first sentence.
+    A first word that is yes or no is the answer, since that is what was asked for, unless the other
+    is offered with it ("YES or NO", "yes/no"). Else exactly one of the two words must stand in the
+    first sentence. `no_op` and `no-op` are words of their own.
     """
     answer = _SPECIAL.sub(" ", answer_text(text)).strip()
     sentence = _SENTENCE_END.split(answer, maxsplit=1)[0]
-    words: list[str] = [word.lower() for word in _WORD.findall(sentence)]
-    if words and words[0] in ("yes", "no"):
-        return bool(words[0] == "yes")
+    words: list[str] = [word.strip(_EMPHASIS).lower() for word in _WORD.findall(sentence)]
+    offered = {word for word in words[:3] if word not in ("or", "and")}
+    if words and words[0] in ("yes", "no") and offered != {"yes", "no"}:
+        return words[0] == "yes"
     said_yes, said_no = "yes" in words, "no" in words
     return None if said_yes == said_no else said_yes
