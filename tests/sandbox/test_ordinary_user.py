@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-UID = 54321
+UID = 50_000 + os.getpid() % 10_000
+"""A user for each test worker: below level `landlock` programs reach others of their user."""
 COMPILED = ("cpp", "go", "java", "js", "rust")
 FEW = "namespaces and (-js- or -cpp-)"
 """One with a runtime and one without; slow tests run all, at all levels."""
@@ -78,4 +79,6 @@ def test_the_hostile_programs_are_held_for_an_ordinary_user(
     if "Permission denied" in done.stderr and "passed" not in done.stdout:
         pytest.skip(f"this checkout cannot be read by an ordinary user: {done.stderr[-200:]}")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    if " passed" not in done.stdout and "private folder" in done.stdout:
+        pytest.skip("an ordinary user cannot read this toolchain: it lies below a private folder")
     assert " passed" in done.stdout
