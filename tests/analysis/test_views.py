@@ -52,7 +52,8 @@ def test_view_says_in_words_what_it_needs(name: str) -> None:
     assert set(view.needs) <= set(NEEDS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# `scores` needs scores with a chance level or a caveat: test_scores_view.py has some.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "scores"])
 def test_view_of_a_large_study_renders(large: Frames, name: str) -> None:
     rendered = render(name, large)
     assert rendered is not None

@@ -92,10 +92,21 @@ class Frames:
 
     @cached_property
     def pass_tasks(self) -> tuple[str, ...]:
-        """Tasks that are scored by the share of samples that pass, variants apart."""
+        """Tasks that are scored by the share of samples that pass, variants apart.
+
+        Not those whose scores have a chance level: a share of right answers without it misleads.
+        """
         outcomes = self.verdicts[["task", "outcome"]].drop_duplicates()
         secure = set(outcomes[outcomes["outcome"].isin(list(SECURITY))]["task"])
-        return tuple(t for t in self.tasks if t not in secure and t not in self.robust_tasks)
+        guessed = set(self.scores[self.scores["chance"].notna()]["task"])
+        others = secure | guessed | set(self.robust_tasks)
+        return tuple(task for task in self.tasks if task not in others)
+
+    @cached_property
+    def qualified_scores(self) -> pd.DataFrame:
+        """Scores that must not be shown without their chance level, or without their caveat."""
+        scores = self.scores
+        return scores[scores["chance"].notna() | scores["caveat"].fillna("").ne("")]
 
     @cached_property
     def headline_task(self) -> str | None:

@@ -29,6 +29,7 @@ NEEDS = MappingProxyType(
         "steps": "training records",
         "costs": "runs with a cost",
         "verdicts": "verdicts",
+        "qualified_scores": "scores with a chance level or a caveat",
         "headline_task": "a judged task that is scored by passing tests",
         "several_models": "base models of more than one size",
         "several_seeds": "more than one training seed",
