@@ -113,6 +113,15 @@ def test_every_kind_is_listed_with_names_and_words(kind: str) -> None:
     assert all(row["name"] and row["what"] for row in rows)
 
 
+def test_tasks_are_listed_with_what_they_need() -> None:
+    rows = json.loads(astraios("list", "tasks", "--json").stdout)["tasks"]
+    needs = {row["name"]: row["needs"] for row in rows}
+    assert needs["humanevalfixtests-java"] == "data humanevalpack, java"
+    assert needs["recode-format"] == "data recode, python"
+    assert needs["devign"] == "data devign"
+    assert needs["minipack-fix"] == "python"
+
+
 def test_the_seven_methods_are_listed() -> None:
     names = {
         row["name"] for row in json.loads(astraios("list", "methods", "--json").stdout)["methods"]

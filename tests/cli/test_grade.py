@@ -44,7 +44,14 @@ def grade(tmp_path):
         command = [sys.executable, "-m", "astraios", "grade", str(path), "--task", TASK]
         command += ["--data-dir", str(data), "--out", str(tmp_path / out), "--jobs", "1", *options]
         if start is not subprocess.run:
-            return start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            return start(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                # what started the tests may ignore it, and children inherit that
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
         return start(command, capture_output=True, text=True, timeout=300)
 
     return run

@@ -71,7 +71,15 @@ def _tasks() -> list[Row]:
                 lacking[language] = _missing_toolchain(language)
         needed = [lacking[language] for language in task.languages]
         missing = "; ".join(filter(None, (*needed, _said(task.tools))))
-        found.append(_row(name, task.title, missing))
+        needs = [f"data {task.data_name}" if task.data_name else "", *task.languages]
+        found.append(
+            {
+                "name": name,
+                "what": task.title,
+                "needs": ", ".join(filter(None, needs)),
+                "missing": missing,
+            }
+        )
     return found
 
 

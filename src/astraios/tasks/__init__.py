@@ -83,6 +83,8 @@ class Task(ABC, Generic[P]):
     """Whether the harness writes a list for every sample (3280 x 1), not one for every problem."""
     takes_records: ClassVar[bool] = False
     """Whether files may hold objects with labels in place of texts; see `text_of`."""
+    data_name: ClassVar[str] = ""
+    """Folder of a data folder that holds its problems; empty if they come with the package."""
     unfit_share: ClassVar[float] = 0.0
     """Problems of a file of lists that need not show their prompt, as a share of all: what a record
     with a label of its own lacks is the model's doing."""

@@ -133,6 +133,7 @@ class PackTask(Task[PackProblem]):
     """A task on HumanEvalPack in one language."""
 
     checker = "unittests"
+    data_name = "humanevalpack"
     sampling = SAMPLING
     template = "octocoder"
     editions = EDITIONS

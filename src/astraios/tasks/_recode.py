@@ -55,6 +55,7 @@ class RecodeTask(Task[RecodeProblem]):
 
     languages = ("python",)
     checker = "unittests"
+    data_name = "recode"
     sampling = Sampling(n_samples=1, temperature=0.0, max_new_tokens=MAX_LENGTH)
     template = "question_answer"
 

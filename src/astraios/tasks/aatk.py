@@ -68,6 +68,7 @@ class AsleepAtTheKeyboard(Task[Scenario]):
 
     languages = ()
     checker = "security"
+    data_name = "aatk"
     sampling = Sampling(n_samples=20, temperature=0.2, top_p=0.95, max_new_tokens=MAX_LENGTH)
     template = "continue"
     editions = EDITIONS

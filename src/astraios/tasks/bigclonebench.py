@@ -71,6 +71,7 @@ class BigCloneBench(YesNoTask):
     """Two functions, one question."""
 
     prefix = "BigCloneBench"
+    data_name = "bigclonebench"
     split = Split(
         name="bigclonebench",
         hub="google/code_x_glue_cc_clone_detection_big_clone_bench",

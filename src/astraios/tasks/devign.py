@@ -61,6 +61,7 @@ class Devign(YesNoTask):
     """One function, one question."""
 
     prefix = "Devign"
+    data_name = "devign"
     split = Split(
         name="devign",
         hub="google/code_x_glue_cc_defect_detection",
