@@ -48,7 +48,7 @@ def edit(data: Path, name: str, change: Any) -> None:
 
 
 def test_a_prompt_byte_for_byte() -> None:
-    task = tasks.task("recode-syntax")
+    task = tasks.task("recode-syntax@seeds-1")
     problem = task.problems(ROWS)[0]
     prompt = task.prompt(problem, (), task.template)
     assert prompt is not None
@@ -248,6 +248,23 @@ def test_what_is_wrong_with_the_data_is_said(
     edit(data, name, change)
     with pytest.raises(DataError, match=complaint):
         ids("recode-format@nominal-1", data)
+
+
+def test_seeds_that_were_lost_are_missed(data: Path) -> None:
+    edit(data, "format", lambda rows: rows.__setitem__(slice(None), rows[:4]))
+    with pytest.raises(DataError, match="new_lines has no seed 1"):
+        ids("recode-format@seeds-2", data)
+
+
+def test_a_transformation_of_the_released_data_that_was_lost_is_missed(data: Path) -> None:
+    def rename(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["task_id"] = row["task_id"].replace("Mini", "HumanEval")
+
+    edit(data, "format", rename)
+    edit(data, "nominal", rename)
+    with pytest.raises(DataError, match="no prompts of doc2comments, new_line_aftercode"):
+        ids("recode-format@seeds-1", data)
 
 
 def test_seeds_may_be_text(data: Path) -> None:

@@ -22,12 +22,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
+from astraios import perturbations
 from astraios.errors import DataError, MissingDataError
 from astraios.tasks._codexglue import parquet_rows
 from astraios.tasks._rows import Row, numbered
 
 FOLDER = "recode"
+OFFICIAL = "HumanEval/"
+"""What ids of the released data begin with."""
+FAMILIES = MappingProxyType(
+    {"format": "format", "func_name": "function", "natgen": "syntax", "nlaugmenter": "docstring"}
+)
+"""Category of the data -> family of our own perturbations, which have the same names."""
 NOMINAL = "nominal"
 HUB, NOMINAL_HUB = "RaymondLi/perturbed_humaneval", "openai/openai_humaneval"
 RELEASED = ("", "perturbed_finalized/humaneval/full/", "humaneval/full/")
@@ -130,8 +138,14 @@ def _refuse_gaps(category: str, found: Sequence[Variant], n_seeds: int) -> None:
                 f"{where}: {len(missing)} of {len(everything)} problems are missing, the first is "
                 f"{missing[0]!r}; copy the files again"
             )
+    known = _transformations(category)
+    if found[0].task_id.startswith(OFFICIAL) and (lacking := sorted(known.keys() - seeds.keys())):
+        raise DataError(
+            f"{FOLDER}/{category}: no prompts of {', '.join(lacking)}, so the mean and the worst "
+            "case would be over fewer transformations than the released ones; copy the files again"
+        )
     for name, held in seeds.items():
-        wanted = set(range(n_seeds if len(held) > 1 else 1))
+        wanted = set(range(n_seeds if known.get(name) or len(held) > 1 else 1))
         if not wanted <= held:
             listed = ", ".join(map(str, sorted(wanted - held)))
             raise DataError(
@@ -139,6 +153,13 @@ def _refuse_gaps(category: str, found: Sequence[Variant], n_seeds: int) -> None:
                 f"{', '.join(map(str, sorted(held)))}. Ask for fewer, as in "
                 f"recode-...@seeds-{max(held) + 1}"
             )
+
+
+def _transformations(category: str) -> dict[str, bool]:
+    """Released transformations of `category`, and whether each was left to chance, so has seeds."""
+    ours = perturbations.family(FAMILIES[category]) if category in FAMILIES else ()
+    known = {one.name: one.drawn for one in ours}
+    return known if category != "nlaugmenter" else {**known, "BackTranslation": False}
 
 
 # --- rows -------------------------------------------------------------------------------------
