@@ -241,6 +241,15 @@ class Expressions(Memory):
             for s2, b in self.ev(node.fields["right"], s1)
         ]
 
+    def _truth(self, yes: list[State], no: list[State]) -> Results:
+        found: Results = [(s, Num(1)) for s in yes]
+        return found + [(s, Num(0)) for s in no]
+
+    def one(self, node: Node, st: State) -> Value:
+        """The value on the first path, where the others do not matter."""
+        found = self.ev(node, st)
+        return found[0][1] if found else self.fresh(st, INT)
+
     def _ev_unary_expression(self, node: Node, st: State) -> Results:
         if node.sign == "!":
             yes, no = self.cond(node, st)
@@ -494,7 +503,8 @@ class Expressions(Memory):
         return (trues, done + falses) if node.sign == "&&" else (done + trues, falses)
 
     def _compared(self, node: Node, st: State) -> tuple[list[State], list[State]]:
-        trues, falses = [], []
+        trues: list[State] = []
+        falses: list[State] = []
         for s1, a in self.ev(node.fields["left"], st):
             for s2, b in self.ev(node.fields["right"], s1):
                 yes, no = s2.copy(), s2

@@ -275,7 +275,7 @@ class Paths(Library):
                 wanted = case.fields.get("value")
                 if wanted is None:
                     continue
-                known = self.ev(wanted, rest)[0][1]
+                known = self.one(wanted, rest)
                 one = rest.copy()
                 if self.assume(one, "==", value, known):
                     entered.append((n, one))
@@ -350,7 +350,7 @@ class Paths(Library):
         if size is None and value is not None:
             size = Num(len(text) + 1 if text is not None else len(value.children))
         if size is None and declarator.fields.get("size") is not None:
-            got = self.ev(declarator.fields["size"], st)[0][1]
+            got = self.one(declarator.fields["size"], st)
             if isinstance(got, Num):
                 size = got
         region = self.region("local", size, max(1, to.size))
@@ -362,7 +362,7 @@ class Paths(Library):
             if to.size == 1:
                 st.lengths[region] = Num(len(text)) if text is not None else ZERO
             for n, item in enumerate(value.children if value is not None and text is None else ()):
-                got = self.ev(item, st)[0][1]
+                got = self.one(item, st)
                 if to.kind in ("int", "ptr", "float") and not (outer and to.kind == "int"):
                     st.cells[region, n * to.size] = self.converted(st, got, to)
         elif to.size == 1:
@@ -636,11 +636,11 @@ class Paths(Library):
         return label != "dotdot" and chr(int(value.off) & 255) not in DANGEROUS.get(label, "")
 
 
-_READS = frozenset(
-    ["printf", "fprintf", "strlen", "isspace", "isalnum", "isalpha", "isdigit", "puts", "putchar",
-     "fputs", "strcmp", "strncmp", "free", "strchr", "strstr", "fwrite", "toupper", "tolower",
-     "isprint", "exit", "fputc", "putc", "memcmp", "strrchr"]
-)  # fmt: skip
+_READS = frozenset({
+    "printf", "fprintf", "strlen", "isspace", "isalnum", "isalpha", "isdigit", "puts", "putchar",
+    "fputs", "strcmp", "strncmp", "free", "strchr", "strstr", "fwrite", "toupper", "tolower",
+    "isprint", "exit", "fputc", "putc", "memcmp", "strrchr",
+})  # fmt: skip
 
 
 def _off(value: Value | None) -> Num | None:

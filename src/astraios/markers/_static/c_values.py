@@ -33,7 +33,7 @@ class CType:
     def least(self) -> float:
         if self.kind != "int":
             return -inf
-        return -(2 ** (8 * self.size - 1)) if self.signed else 0
+        return -(2.0 ** (8 * self.size - 1)) if self.signed else 0
 
     @property
     def most(self) -> float:
