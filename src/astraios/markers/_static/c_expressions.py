@@ -98,7 +98,7 @@ class Expressions(Memory):
         return [(st, Num(value, type=kind))]
 
     def _ev_char_literal(self, node: Node, st: State) -> Results:
-        text = unescaped(node.text.lstrip("LuU").strip("'") or "\\'")
+        text = unescaped(node.text.lstrip("LuU")[1:-1])
         return [(st, Num(ord(text[0]) if text else 0))]
 
     def _ev_true(self, node: Node, st: State) -> Results:

@@ -281,7 +281,11 @@ class Memory:
             return Num(ord(st.probe[1]), 0, 0, kind, frozenset({st.probe[2]}))
         if ptr.off.coef:
             self.scanned.add(ptr.region)
-            return self._content(st, ptr, kind, labels)
+            made = self._content(st, ptr, kind, labels)
+            span = st.facts.get(("span", ptr.off.sym)) if not ptr.off.off else None
+            if isinstance(span, tuple) and span[1] == ptr.region and isinstance(made, Num):
+                st.facts["told", made.sym] = span  # zero: the span is the whole text
+            return made
         at = int(ptr.off.off * ptr.unit)
         known = st.cells.get((ptr.region, at))
         if known is None:

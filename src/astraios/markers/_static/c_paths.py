@@ -52,6 +52,7 @@ class Paths(Library):
         self.depth = 0
         self.steps_left = 6_000
         self.start = State()
+        self.gained: set[tuple[int, str]] = set()
         self._declarations()
 
     def _declarations(self) -> None:
@@ -408,13 +409,17 @@ class Paths(Library):
         _, silent = self._round(condition, update, body, first.copy())
         scanned = {r for r in self.scanned if first.labels.get(r, NONE) & set(DANGEROUS)}
         bounds = self._bounds(silent, changed, st)
+        order = self._order(changed, parts, st, bounds)
         self.mute -= 1
-        start = self._forget(st.copy(), changed, parts, st, bounds)
+        start = self._forget(st.copy(), changed, parts, st, bounds, order)
+        self.gained = set()
         clean, guarded = self._harmless_after(scanned, parts, start, st)
+        gained = self.gained
         others, gone_on = self._round(condition, update, body, start.copy())
         again = [s for s in gone_on if s.freed != st.freed or s.nulls != st.nulls][:4]
         for s in again:
-            self._round(condition, update, body, self._forget(s.copy(), changed, parts, st, bounds))
+            later = self._forget(s.copy(), changed, parts, st, bounds, order)
+            self._round(condition, update, body, later)
         _, at_once = self._test(condition, st.copy())
         left = at_once if condition is not None else []
         for s in gone_on:
@@ -423,6 +428,7 @@ class Paths(Library):
         for s in left:
             for region, labels in clean.items():
                 s.labels[region] = s.labels.get(region, NONE) - labels
+            self._keep_gained(s, scanned, gained, st)
             ends.append(("", s))
         for s in left:
             for (name, value), (region, labels) in guarded:
@@ -467,6 +473,7 @@ class Paths(Library):
     def _forget(
         self, st: State, changed: dict[str, list[Node]], parts: Sequence[Node | None], entry: State,
         bounds: dict[str, list[tuple[str, Num]]] | None = None,
+        order: Sequence[tuple[str, str, float]] = (),
     ) -> State:  # fmt: skip
         """The state at the start of an arbitrary round."""
         for region in self._written(st, parts):
@@ -496,7 +503,59 @@ class Paths(Library):
                 self._limit(st, number, (bounds or {}).get(name, []))
             else:
                 st.cells.pop((region, 0), None)
+        for first, second, gap in order:
+            a, b = self._place(st, first), self._place(st, second)
+            if a is not None and b is not None:
+                st.assume_le(a, b.plus(gap))
         return st
+
+    def _place(self, st: State, name: str) -> Num | None:
+        """The value of a number, or how far behind the start a pointer points."""
+        return _off(st.cells.get((st.env[name][0], 0)))
+
+    def _order(
+        self, changed: dict[str, list[Node]], parts: Sequence[Node | None], entry: State,
+        bounds: dict[str, list[tuple[str, Num]]],
+    ) -> list[tuple[str, str, float]]:  # fmt: skip
+        """What stays true of two counters: (a, b, gap) for a - b <= gap.
+
+        Guessed from the entry and kept if a round keeps it (Houdini: Flanagan and Leino, 2001).
+        """
+        counters = [n for n, where in changed.items() if _direction(where)][:4]
+        guessed: list[tuple[str, str, float]] = []
+        for first in counters:
+            for second in counters:
+                a, b = self._place(entry, first), self._place(entry, second)
+                if first == second or a is None or b is None or a.coef != b.coef:
+                    continue
+                if not a.coef or a.sym == b.sym:
+                    guessed.append((first, second, a.off - b.off))
+        condition, update, body = parts
+        for _ in range(3):
+            if not guessed or body is None:
+                break
+            start = self._forget(entry.copy(), changed, parts, entry, bounds, guessed)
+            _, ends = self._round(condition, update, body, start)
+            kept = [guess for guess in guessed if all(self._holds(s, guess) for s in ends)]
+            if kept == guessed:
+                break
+            guessed = kept
+        return guessed
+
+    def _holds(self, st: State, guess: tuple[str, str, float]) -> bool:
+        a, b = self._place(st, guess[0]), self._place(st, guess[1])
+        return a is not None and b is not None and st.is_le(a, b.plus(guess[2]))
+
+    def _keep_gained(
+        self, st: State, scanned: set[int], gained: set[tuple[int, str]], entry: State
+    ) -> None:
+        """Of what was copied character by character, only dangerous characters are dangerous."""
+        handed = frozenset().union(*(entry.labels.get(r, NONE) for r in scanned))
+        for region, labels in list(st.labels.items()):
+            if region not in scanned:
+                before = entry.labels.get(region, NONE)
+                lost = {x for x in labels - before if x in handed and (region, x) not in gained}
+                st.labels[region] = labels - lost
 
     def _ordered_from(self, st: State, new: Num, old: Num, way: int) -> None:
         if way > 0:
@@ -594,17 +653,20 @@ class Paths(Library):
     ) -> str | None:
         """How the loop treats each character that does harm: `` if none gets behind it."""
         if label == "dotdot":
-            ways = [self._rejected(region, sign, label, parts, start, entry) for sign in "/."]
+            outer, kept = self.gained, []
+            ways = []
+            for sign in "/.":
+                self.gained = set()
+                ways.append(self._rejected(region, sign, label, parts, start, entry))
+                kept.append(self.gained)
+            self.gained = outer | (kept[0] & kept[1])
             return next((way for way in ways if way is not None), None)
         if label not in DANGEROUS:
             return None
-        flag = ""
-        for sign in DANGEROUS[label]:
-            way = self._rejected(region, sign, label, parts, start, entry)
-            if way is None:
-                return None
-            flag = way or flag
-        return flag
+        ways = [
+            self._rejected(region, sign, label, parts, start, entry) for sign in DANGEROUS[label]
+        ]
+        return None if None in ways else max(way or "" for way in ways)
 
     def _rejected(
         self, region: int, sign: str, label: str, parts: Sequence[Node | None], start: State,
@@ -617,6 +679,11 @@ class Paths(Library):
         self.mute += 1
         _, ends = self._round(condition, update, body, st) if body is not None else ([], [])
         self.mute -= 1
+        for s in ends:
+            self.gained |= {
+                (r, label) for r, held in s.labels.items()
+                if label in held and label not in start.labels.get(r, NONE)
+            }  # fmt: skip
         left = [s for s in ends if not self._replaced(s, region, label)]
         if not left:
             return ""
