@@ -428,11 +428,6 @@ def test_two_names_for_one_adapter_are_refused(tiny_model: Tiny) -> None:
         tuned.add_adapter("default", config())
 
 
-def test_mixed_model_says_that_it_does_not_take_them(tiny_model: Tiny) -> None:
-    with pytest.raises(ValueError, match="BOTTLENECK"):
-        get_peft_model(tiny_model(), config(), mixed=True)
-
-
 def test_works_on_a_model_that_is_not_of_transformers() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     tuned = get_peft_model(model, BottleneckConfig(target_modules=["0", "2"], bottleneck_size=3))

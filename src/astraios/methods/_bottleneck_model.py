@@ -12,17 +12,15 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
 
-import torch
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
-from peft.utils.other import AuxiliaryTrainingWrapper, get_pattern_key
+from peft.tuners.tuners_utils import BaseTuner
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from astraios.errors import MethodError
 from astraios.methods._architectures import ARCHITECTURES
-from astraios.methods._bottleneck_config import BottleneckConfig
-from astraios.methods._bottleneck_layer import BASE, NO_MERGE, AdapterPlan, BottleneckLayer
-from astraios.methods._linear import linear_names, linear_widths
-from astraios.methods._placement import PLACEMENTS, kind_of, placed
+from astraios.methods._bottleneck_layer import BASE, NO_MERGE, BottleneckLayer
+from astraios.methods._bottleneck_plan import cast_weights, check_request, put_in, with_targets
+from astraios.methods._placement import placed
 
 __all__ = ["BottleneckModel"]
 
@@ -53,11 +51,13 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
         Raises:
             MethodError: if the name or a target cannot be; `model` is untouched.
         """
-        config = self.peft_config[adapter_name]
-        _check_name(adapter_name, model)
-        config = self._prepare_adapter_config(config, self.get_model_config(model), model)
-        if state_dict is None and config.target_modules != "all-linear":
-            self._check_targets(config, model)
+        check_request(
+            model,
+            self.peft_config[adapter_name],
+            adapter_name,
+            self.get_model_config(model),
+            by_keys=state_dict is not None,
+        )
         super().inject_adapter(
             model,
             adapter_name,
@@ -69,37 +69,7 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
     def _prepare_adapter_config(
         self, peft_config: Any, model_config: Mapping[str, Any], model: nn.Module | None = None
     ) -> Any:
-        if peft_config.target_modules is None:
-            if peft_config.placement is None:
-                # As the original's tables have it; adapterp and parallel by their own switches.
-                beside, single = peft_config.use_parallel_adapter, peft_config.use_adapterp
-                name = "parallel" if beside else "adapterp" if single else "adapterh"
-            else:
-                name = peft_config.placement
-            names = () if model is None else linear_names(model)
-            peft_config.target_modules = set(placed(name, model_config.get("model_type"), names))
-        return peft_config
-
-    def _check_targets(self, config: Any, model: nn.Module) -> None:
-        found = {
-            name: module
-            for name, module in model.named_modules()
-            if name and self._check_target_module_exists(config, name) and not _inside(name, model)
-        }
-        if not found:
-            limits = [
-                f"{field}={value!r}"
-                for field in ("exclude_modules", "layers_to_transform", "layers_pattern")
-                if (value := getattr(config, field)) is not None
-            ]
-            within = f" within {', '.join(limits)}" if limits else ""
-            raise MethodError(
-                f"target_modules {_listed(config.target_modules)} match nothing in "
-                f"{type(model).__name__}{within}; its linear layers are: "
-                f"{', '.join(linear_names(model)) or 'none'}"
-            )
-        for name, module in found.items():
-            self._widths(config, name, module)
+        return with_targets(peft_config, model_config, model)
 
     def _create_and_replace(
         self,
@@ -111,63 +81,22 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
-        plan = self._plan(peft_config, current_key, target)
-        if isinstance(target, BottleneckLayer):
-            target.update_layer(adapter_name, plan, inference_mode=peft_config.inference_mode)
-            return
-        layer = BottleneckLayer(target, adapter_name, plan)
-        if adapter_name not in self.active_adapters:
-            layer.requires_grad_(False)  # a further adapter is not trained until it is set
-        self._replace_module(parent, target_name, layer, target)
+        put_in(self, peft_config, adapter_name, target, target_name, parent, current_key)
 
-    def _plan(self, config: BottleneckConfig, path: str, module: nn.Module) -> AdapterPlan:
-        inputs, outputs = self._widths(config, path, module)
-        kind = kind_of(
-            path,
-            model_type=self.get_model_config(self.model).get("model_type"),
-            placement=config.placement,
-            parallel=config.use_parallel_adapter,
-            positions=config.positions,
-        )
-        reads = outputs if kind == "after" else inputs
-        adds = inputs if kind == "before" else outputs
-        size = config.bottleneck_size
-        if config.reduction_factor is not None:
-            size = max(1, int(reads / config.reduction_factor))
-        size = config.bottleneck_pattern.get(get_pattern_key(config.bottleneck_pattern, path), size)
-        scaling = config.scaling_pattern.get(
-            get_pattern_key(config.scaling_pattern, path), config.scaling
-        )
-        return AdapterPlan(
-            kind=kind,
-            inputs=reads,
-            outputs=adds,
-            bottleneck=size,
-            non_linearity=config.non_linearity,
-            dropout=config.adapter_dropout,
-            scaling=None if isinstance(scaling, str) else float(scaling),
-            init=config.init_weights,
-        )
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Take an adapter out; if it was the active one, the first that is left becomes active.
 
-    @staticmethod
-    def _widths(config: BottleneckConfig, path: str, module: nn.Module) -> tuple[int, int]:
-        """Inputs and outputs of an adaptable module.
-
-        Raises:
-            MethodError: if it is none.
+        PEFT asks the first adapted layer what is left, which knows only the adapters on itself.
         """
-        widths = linear_widths(module)
-        if widths is None and config.placement and PLACEMENTS[config.placement].whole_mlp:
-            linears = [w for each in module.modules() if (w := linear_widths(each)) is not None]
-            if linears:
-                widths = linears[0][0], linears[-1][1]
-        if widths is None:
-            inner = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
-            raise MethodError(
-                f"target {path!r} is a {type(inner).__name__}, and bottleneck adapters go on "
-                "linear layers only; narrow target_modules or name it in exclude_modules"
-            )
-        return widths
+        was_active = adapter_name in self.active_adapters
+        super().delete_adapter(adapter_name)
+        if was_active and not self.active_adapters and self.peft_config:
+            self.set_adapter(next(iter(self.peft_config)))
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        if autocast_adapter_dtype:
+            cast_weights(self.model, self.peft_config[adapter_name], adapter_name)
 
     def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
         super()._mark_only_adapters_as_trainable(model)
@@ -176,16 +105,6 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
             for name, weight in model.named_parameters():
                 if name.endswith("bias"):
                     weight.requires_grad = False
-
-    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
-        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
-        dtype = getattr(torch, self.peft_config[adapter_name].adapter_dtype)
-        if not autocast_adapter_dtype or dtype == torch.float32:
-            return
-        for layer in self.model.modules():
-            if isinstance(layer, BottleneckLayer) and adapter_name in layer.plans:
-                layer.adapter_down[adapter_name].to(dtype)
-                layer.adapter_up[adapter_name].to(dtype)
 
     def _check_merge_allowed(self) -> None:
         raise MethodError(NO_MERGE)
@@ -207,13 +126,13 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
                 f"adapter_names has {unknown[0]!r}, which is not loaded; loaded: "
                 f"{', '.join(self.peft_config)} ({BASE!r} for none)"
             )
-        beams = kwargs.get("num_beams")
-        if isinstance(beams, int) and beams > 1:  # generation repeats every row for its beams
-            names = [name for name in names for _ in range(beams)]
-        block = ARCHITECTURES.get(self.get_model_config(self.model).get("model_type", ""))
-        put_in = partial(_with_names, names=names, flattens=block is not None and block.flattens)
+        # PEFT passes the inputs of `generate` here, those of `forward` only to the model.
+        _check_rows(self, args, kwargs, names=names)
         handles = [
-            module.register_forward_pre_hook(put_in, with_kwargs=True)
+            self.register_forward_pre_hook(partial(_check_rows, names=names), with_kwargs=True)
+        ]
+        handles += [
+            module.register_forward_pre_hook(partial(_with_names, names=names), with_kwargs=True)
             for module in self.modules()
             if isinstance(module, BottleneckLayer | AuxiliaryTrainingWrapper)
         ]
@@ -281,46 +200,30 @@ def _check_keys(model: nn.Module, adapter_name: str, state: Mapping[str, Tensor]
             )
 
 
-def _with_names(
-    module: nn.Module, args: Any, kwargs: dict[str, Any], *, names: Sequence[str], flattens: bool
-) -> tuple[Any, dict[str, Any]]:
-    if flattens and args and args[0].dim() == 2:
-        n_tokens = len(args[0]) // len(names)
-        names = [name for name in names for _ in range(n_tokens)]
-    return args, {**kwargs, "adapter_names": names}
-
-
-def _inside(name: str, model: nn.Module) -> bool:
-    """Whether the module lies within one that PEFT wrapped already."""
-    parents = name.split(".")[:-1]
-    return any(
-        isinstance(model.get_submodule(".".join(parents[:n])), BaseTunerLayer)
-        for n in range(1, len(parents) + 1)
-    )
-
-
-def _listed(targets: Any) -> str:
-    return repr(targets) if isinstance(targets, str) else repr(sorted(targets))
-
-
-def _check_name(name: str, model: nn.Module) -> None:
-    """Refuse names under which PEFT would mix up weights when it saves.
+def _check_rows(
+    _: nn.Module, args: Any, kwargs: Mapping[str, Any], *, names: Sequence[str]
+) -> None:
+    """Refuse another number of names than the batch has rows.
 
     Raises:
-        MethodError: if the name is empty, has a dot, is a module's, or is reserved.
+        MethodError: with both numbers.
     """
-    taken = {part for path, _ in model.named_modules() for part in path.split(".")}
-    taken -= {part for layer in _layers(model) for part in layer.plans}  # adapters there already
-    if not name or "." in name:
-        raise MethodError(f"an adapter cannot be called {name!r}; use a name without dots")
-    if name == BASE or hasattr(nn.ModuleDict, name) or hasattr(nn.ParameterDict, name):
-        raise MethodError(f"the adapter name {name!r} is reserved; choose another")
-    if name in taken:
+    given = (*args, *(kwargs.get(key) for key in ("inputs", "input_ids", "inputs_embeds")))
+    batch = next((each for each in given if isinstance(each, Tensor)), None)
+    if batch is not None and len(batch) != len(names):
         raise MethodError(
-            f"an adapter cannot be called {name!r}, because a module of the model is, and saved "
-            "weights could not be told apart; choose another name"
+            f"adapter_names has {len(names)} names for a batch of {len(batch)} rows; "
+            f"give one a row, {BASE!r} for rows without an adapter"
         )
 
 
-def _layers(model: nn.Module) -> Iterator[BottleneckLayer]:
-    return (module for module in model.modules() if isinstance(module, BottleneckLayer))
+def _with_names(
+    _: nn.Module, args: Any, kwargs: dict[str, Any], *, names: Sequence[str]
+) -> tuple[Any, dict[str, Any]]:
+    # A layer sees more rows than the batch has where generation repeats each for its beams or
+    # samples, and where a model lays the tokens of all rows one after the other (OPT's MLP). Either
+    # way those of one row lie together.
+    if args and isinstance(args[0], Tensor):
+        repeats = max(1, len(args[0]) // len(names))
+        names = [name for name in names for _ in range(repeats)]
+    return args, {**kwargs, "adapter_names": names}

@@ -31,6 +31,16 @@ def linear_widths(module: nn.Module) -> tuple[int, int] | None:
 
 
 def linear_names(model: nn.Module) -> tuple[str, ...]:
-    """Distinct last components of the names of all linear layers, sorted."""
-    found = (name for name, module in model.named_modules() if linear_widths(module) is not None)
-    return tuple(sorted({name.rpartition(".")[2] for name in found} - {"", "base_layer"}))
+    """Distinct last components of the names of the model's own linear layers, sorted.
+
+    What lies inside a wrapped layer is the layer itself, or an adapter's.
+    """
+    found: set[str] = set()
+    wrapped: list[str] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(prefix) for prefix in wrapped):
+            continue
+        if linear_widths(module) is not None:
+            found.add(name.rpartition(".")[2])
+            wrapped.append(f"{name}.")
+    return tuple(sorted(found - {"", "base_layer"}))

@@ -49,11 +49,13 @@ def register() -> None:
     try:
         # After the member is there: a config names it when it is made.
         from astraios.methods._bottleneck_config import BottleneckConfig
+        from astraios.methods._bottleneck_mixed import join_mixed_models
         from astraios.methods._bottleneck_model import BottleneckModel
 
         register_peft_method(
             name=NAME.lower(), config_cls=BottleneckConfig, model_cls=BottleneckModel, prefix=PREFIX
         )
+        join_mixed_models()
     except BaseException:
         _remove_member(NAME)
         raise
