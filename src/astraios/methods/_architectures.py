@@ -32,8 +32,6 @@ class Architecture:
     mlp_out: str
     mlp: str | None
     """The module that holds the MLP; None where its layers lie in the block itself."""
-    flattens: bool = False
-    """Whether the MLP sees the batch as one long row: each row's tokens, one after the other."""
 
     @property
     def fused(self) -> bool:
@@ -122,7 +120,6 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             ("fc1",),
             "fc2",
             None,
-            flattens=True,
         ),
         "gptj": Architecture(
             ("attn.q_proj", "attn.k_proj", "attn.v_proj"),
