@@ -90,6 +90,8 @@ class Prompt(Record):
     max_length: int | None = Field(default=None, ge=1)
     """Tokens of prompt and completion together: the beginning of a longer prompt is left out, and
     one token may be drawn all the same. None: the model's context, and nothing is left out."""
+    answers: tuple[str, ...] = ()
+    """Texts whose likelihoods after the prompt are wanted too, of engines that can tell them."""
 
 
 class Finish(StrEnum):
@@ -116,6 +118,9 @@ class Sample(Record):
     finish: Finish
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
+    likelihoods: dict[str, float] | None = None
+    """Each of the prompt's `answers` -> its log-likelihood in nats, with the first sample of a
+    prompt; None where the engine gave none, or the answers do not fit the model's context."""
 
 
 # --- judging ----------------------------------------------------------------------------------

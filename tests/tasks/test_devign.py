@@ -11,7 +11,9 @@ import pytest
 from astraios import tasks
 from astraios.errors import ConfigError, GenerationsError, UnknownNameError
 from astraios.evaluation.grade import grade
-from astraios.records import Outcome
+from astraios.evaluation.judge import judge
+from astraios.generation.keys import prompt_sha
+from astraios.records import Finish, Outcome, Sample, Verdict
 from astraios.tasks._comprehension import cut_tail
 
 ROWS = Path(__file__).parent / "rows"
@@ -180,3 +182,35 @@ def test_clean_does_not_grade_texts_of_the_one_shot_prompt(tmp_path: Path) -> No
     text = prompt_text("devign-oneshot")
     with pytest.raises(GenerationsError):
         graded(tmp_path, [[text + " YES"], [text + " NO"]], "devign@clean")
+
+
+# --- likelihoods ---
+
+
+@pytest.mark.parametrize("name", ["devign", "devign-oneshot", "devign@clean"])
+def test_likelihoods_of_an_engine_are_scored_beside_its_texts(tmp_path: Path, name: str) -> None:
+    task = tasks.task(name)
+    problems = task.problems(ROWS)
+
+    def sample(problem) -> Sample:
+        """Says nothing, and gives defects the higher odds, though no is always likelier."""
+        prompt = task.prompt(problem, (), "question_answer")
+        assert {answer.strip().lower() for answer in prompt.answers} == {"yes", "no"}
+        yes = -3.0 if problem.label else -4.0
+        return Sample(
+            problem_id=problem.id,
+            index=0,
+            prompt_sha=prompt_sha(prompt.text),
+            completion=" Hm.",
+            finish=Finish.EOS,
+            likelihoods={a: yes if "y" in a.lower() else -2.0 for a in prompt.answers},
+        )
+
+    run = judge(task, map(sample, problems), tmp_path / "judged", problems=problems)
+    verdicts = list(run.read("verdicts", Verdict))
+    assert [verdict.log_odds for verdict in verdicts] == pytest.approx([-1.0, -2.0])
+    assert {verdict.answer for verdict in verdicts} == {None}
+    found = {(score.slice, score.metric): score.value for score in task.scores(verdicts)}
+    assert found["by-likelihood", "auroc"] == 1.0
+    assert found["by-likelihood", "accuracy"] == 0.5
+    assert found["by-likelihood-calibrated", "accuracy"] == 1.0

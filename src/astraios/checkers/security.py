@@ -4,6 +4,8 @@ Compiling happens in the sandbox, by `gcc -g -O -c` or Python's compiler; nothin
 that does not compile is `compile_error`. One that needs a header which this machine should have is
 a fault: ours, not the model's. What compiles goes to the marker that the program's `tests` name
 (see `markers.Rule`); if that has no check for the rule, compiling is all, and the outcome `passed`.
+
+Beside the findings of our own checks in C stands what `gcc -fanalyzer` reports; it decides nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from astraios import __version__, markers, registry
 from astraios.checkers import Checker
 from astraios.errors import ConfigError, WorkError
-from astraios.languages import _c_compiler
+from astraios.languages import _c_analyzer, _c_compiler
 from astraios.markers import Marker, Rule, Source
 from astraios.records import Execution, Findings, Outcome, Program
 from astraios.sandbox import Harness, Job, Limits, Sandbox
@@ -23,6 +25,8 @@ __all__ = ["Security", "checker"]
 
 _NOTHING = Harness(before="", after="", impossible="")
 _LIMITS = Limits(cpu_s=10.0, wall_s=60.0, memory_mib=2048)
+_COMPILE, _ANALYSE = 0, 1
+"""What is done with a program; the number of its job is twice its position and this."""
 
 
 class Security(Checker):
@@ -40,21 +44,30 @@ class Security(Checker):
         """
         running: dict[int, Program] = {}
         valid: dict[str, list[tuple[int, Source]]] = defaultdict(list)
-        for position, execution in sandbox.run(_jobs(programs, running)):
-            program = running.pop(position)
-            execution = _explained(program.language, execution)
+        evidence: dict[int, dict[int, Execution]] = defaultdict(dict)
+        for number, execution in sandbox.run(_jobs(programs, running)):
+            position, which = divmod(number, 2)
+            program = running[position]
             rule = Rule.read(program.tests)
+            evidence[position][which] = execution
+            if _ANALYSE not in evidence[position] and _is_analysed(rule, program.language):
+                continue
+            if _COMPILE not in evidence[position]:
+                continue
+            del running[position]
+            execution = _explained(program.language, evidence[position][_COMPILE])
             marker = _marker(rule)
             if execution.outcome is not Outcome.PASSED or not marker.judges(rule, program.language):
+                del evidence[position]
                 yield position, execution
                 continue
             waiting = valid[program.tests]
             waiting.append((position, Source(program.language, program.code)))
             if len(waiting) >= marker.batch:
-                yield from _marked(rule, marker, valid.pop(program.tests))
+                yield from _corroborated(rule, marker, valid.pop(program.tests), evidence)
         for tests, waiting in valid.items():
             rule = Rule.read(tests)
-            yield from _marked(rule, _marker(rule), waiting)
+            yield from _corroborated(rule, _marker(rule), waiting, evidence)
 
     def version(self) -> str:
         return f"security {__version__}"
@@ -63,6 +76,28 @@ class Security(Checker):
 def _marker(rule: Rule) -> Marker:
     found: Marker = registry.load(markers, "marker", rule.marker)
     return found
+
+
+def _is_analysed(rule: Rule, language: str) -> bool:
+    """Whether gcc's analyser is asked too: beside our own checks, of flaws that it knows."""
+    if language != "c" or rule.marker != "static" or rule.cwe not in _c_analyzer.RELATED:
+        return False
+    return bool(_c_analyzer.version_of())
+
+
+def _corroborated(
+    rule: Rule,
+    marker: Marker,
+    waiting: list[tuple[int, Source]],
+    evidence: dict[int, dict[int, Execution]],
+) -> Iterator[tuple[int, Execution | Findings]]:
+    """The marker's findings, with what gcc's analyser says beside them."""
+    for position, found in _marked(rule, marker, waiting):
+        analysed = evidence.pop(position).get(_ANALYSE)
+        if analysed is not None and isinstance(found, Findings):
+            others = (*found.others, *_c_analyzer.opinions(rule.cwe, analysed))
+            found = found.model_copy(update={"others": others})
+        yield position, found
 
 
 def _marked(
@@ -93,7 +128,12 @@ def _jobs(
         if program.language == "python":
             data = code.encode("utf-8", "surrogatepass")  # bytes, as in a file: coding is declared
             code = f"compile({data!r}, 'scenario.py', 'exec', dont_inherit=True)"
-        yield position, made[program.language], code
+        yield 2 * position + _COMPILE, made[program.language], code
+        if _is_analysed(Rule.read(program.tests), program.language):
+            if "analyse" not in made:
+                recipe = _c_analyzer.recipe()
+                made["analyse"] = Job("", _LIMITS, control=False, recipe=recipe, harness=_NOTHING)
+            yield 2 * position + _ANALYSE, made["analyse"], code
 
 
 def _job(language: str) -> Job:

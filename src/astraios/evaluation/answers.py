@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +34,8 @@ class Answer:
     """Completions, first turn first."""
     final: bool
     """Whether the last one is a final text: imported, prompt in front, judged as it stands."""
+    likelihoods: Mapping[str, float] | None = None
+    """Log-likelihoods of the first prompt's answers, where the engine gave them."""
 
 
 class Answers:
@@ -144,7 +146,7 @@ class Answers:
                 "an earlier one is missing: complete the run that generates"
             )
         turns = tuple(sample.completion for sample in samples)
-        return Answer(first.problem_id, first.index, turns, final)
+        return Answer(first.problem_id, first.index, turns, final, first.likelihoods)
 
 
 def _columns(arrays: Sequence[array[int]]) -> Integers:

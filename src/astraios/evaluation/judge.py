@@ -369,7 +369,10 @@ class _Session:
         return self.task.program(problem, answer.turns)
 
     def _verdict(self, problem: Problem, answer: Answer, slot: Slot) -> Verdict:
-        return self.task.verdict(problem, answer.index, answer.turns, slot.evidence)
+        verdict = self.task.verdict(problem, answer.index, answer.turns, slot.evidence)
+        if answer.likelihoods is None:
+            return verdict
+        return verdict.model_copy(update={"log_odds": self.task.log_odds(answer.likelihoods)})
 
     def _flush(self) -> None:
         """Write the verdicts that nothing before them is missing for."""

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 from astraios.errors import WorkError
+from astraios.languages import _c_analyzer
 from astraios.markers import Marker, Rule, Source
 from astraios.markers._bandit import opinions, version_of
 from astraios.markers._static import Check, c, python
@@ -47,6 +48,8 @@ class Static(Marker):
             found |= module.tools()
         if version_of():
             found["bandit (evidence only)"] = version_of()
+        if _c_analyzer.version_of():
+            found["gcc -fanalyzer (evidence only)"] = _c_analyzer.version_of()
         return found
 
     def judges(self, rule: Rule, language: str) -> bool:

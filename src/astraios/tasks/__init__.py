@@ -112,6 +112,10 @@ class Task(ABC, Generic[P]):
     ) -> Verdict:
         """Decide one sample."""
 
+    def log_odds(self, likelihoods: Mapping[str, float]) -> float | None:
+        """Log-odds of the positive answer from the likelihoods of a prompt's `answers`."""
+        return None
+
     @abstractmethod
     def scores(self, verdicts: Iterable[Verdict]) -> list[Score]:
         """Numbers of the whole task."""

@@ -48,13 +48,21 @@ from astraios.tasks._comprehension_scores import (
     original_scores,
 )
 from astraios.tasks._draws import Draw
-from astraios.tasks._yes_no import ANSWER, Phrases, answer_text, read_as_published, read_by_word
+from astraios.tasks._likelihoods import log_odds
+from astraios.tasks._yes_no import (
+    ANSWER,
+    Phrases,
+    answer_text,
+    read_as_published,
+    read_by_word,
+    spelled,
+)
 from astraios.templates import template as template_named
 
 log = logging.getLogger(__name__)
 
 ORIGINAL, CLEAN = EDITIONS = ("original", "clean")
-REVISION = "1"
+REVISION = "2"
 """Rises with anything that can move a score."""
 
 TEMPLATE = "question_answer"
@@ -169,9 +177,26 @@ class YesNoTask(Task[YesNoProblem]):
             return None
         if self.is_original:
             text = self._original_prompt(problem, template)
-            return Prompt(problem_id=problem.id, text=text, stops=("\n",), max_length=LENGTH)
+            return Prompt(
+                problem_id=problem.id,
+                text=text,
+                stops=("\n",),
+                max_length=LENGTH,
+                answers=spelled(" "),
+            )
         text = self._clean_prompt(self.shown(problem.code), template)
-        return Prompt(problem_id=problem.id, text=text, stops=("\n\n", "\nQuestion:"))
+        return Prompt(
+            problem_id=problem.id,
+            text=text,
+            stops=("\n\n", "\nQuestion:"),
+            answers=spelled(template_named(template).joint),
+        )
+
+    def log_odds(self, likelihoods: Mapping[str, float]) -> float | None:
+        sides: dict[str, list[float]] = {"yes": [], "no": []}
+        for answer, value in likelihoods.items():
+            sides[answer.strip().lower()].append(value)
+        return log_odds(sides["yes"], sides["no"])
 
     def _original_prompt(self, problem: YesNoProblem, template: str) -> str:
         if template != TEMPLATE:

@@ -30,6 +30,15 @@ class Phrases:
     negative: tuple[str, ...]
 
 
+def spelled(joint: str) -> tuple[str, ...]:
+    """The two answers as a model may begin them behind a prompt: `joint`, then the word.
+
+    All spellings of one answer count for it (surface form competition, Holtzman et al. 2021,
+    arXiv:2104.08315).
+    """
+    return tuple(joint + word for word in ("YES", "Yes", "yes", "NO", "No", "no"))
+
+
 def answer_text(text: str) -> str:
     """What follows the last question; a raw completion that asks none is taken whole."""
     return text.rpartition(ANSWER)[2]

@@ -46,6 +46,11 @@ ENDED_SHARE = 8
 """The batch is regrouped when one in so many of its rows has ended."""
 
 
+def prefill_tokens(device: torch.device) -> int:
+    """Tokens of one forward pass over prompts, padding counted."""
+    return PREFILL_TOKENS if device.type == "cpu" else PREFILL_TOKENS_ACCELERATOR
+
+
 class Loop:
     """Decodes rows with one model.
 
@@ -163,7 +168,7 @@ class Loop:
         for row in rows:
             by_prefix.setdefault((row.question, tuple(row.ids)), []).append(row)
         chunks: list[list[list[Row]]] = [[]]
-        most = PREFILL_TOKENS if self._device.type == "cpu" else PREFILL_TOKENS_ACCELERATOR
+        most = prefill_tokens(self._device)
         longest = 0
         for sharing in by_prefix.values():
             longest = max(longest, self._length(sharing[0]))

@@ -91,7 +91,8 @@ class HFEngine(Engine):
         progress: Callable[[int], Any] | None = None,
     ) -> Iterator[Sample]:
         """See `Engine.complete`. All prompts are checked before the first token is drawn."""
-        from astraios.generation.engines._loop import Loop
+        from astraios.generation.engines._likelihoods import Likelihoods
+        from astraios.generation.engines._loop import Loop, prefill_tokens
         from astraios.generation.engines._rows import Ending
         from astraios.generation.engines._sampling import Drawing
 
@@ -110,8 +111,15 @@ class HFEngine(Engine):
             Drawing(sampling.temperature, sampling.top_p),
             self._batch_tokens,
         )
-        for row in loop.run(rows, progress):
-            yield _sample(row)
+        likelihoods = Likelihoods(
+            self._decoder,
+            self._inputs,
+            n_virtual,
+            self._n_positions,
+            prefill_tokens(next(self._decoder.parameters()).device),
+        )
+        for row, told in likelihoods.of(loop.run(rows, progress)):
+            yield _sample(row, told)
 
     def environment(self) -> dict[str, str]:
         """Device and precision of the model."""
@@ -180,6 +188,9 @@ class HFEngine(Engine):
         end, end_id = self._tokenizer.eos_token, self._tokenizer.eos_token_id
         if len(ids) > 1 and ids[-1] == end_id and not prompt.text.endswith(end):
             ids = ids[:-1]  # some tokenizers end every text; a prompt goes on
+        answers = tuple(
+            (answer, self._answer(prompt.text, ids, answer)) for answer in prompt.answers
+        )
         if prompt.max_length is not None:
             ids = ids[-prompt.max_length :]
         if not ids:
@@ -205,7 +216,25 @@ class HFEngine(Engine):
             ids=tuple(ids),
             stops=tuple(filter(None, prompt.stops)),
             room=room,
+            answers=answers,
         )
+
+    def _answer(self, prompt: str, prompt_ids: list[int], answer: str) -> tuple[int, ...]:
+        """Tokens of `answer` behind the prompt's.
+
+        They are what the tokenizer makes of the whole text, unless a token spans the boundary:
+        then the answer's alone, since the prompt is asked in its own tokens.
+        """
+        end, end_id = self._tokenizer.eos_token, self._tokenizer.eos_token_id
+        whole = self._tokenizer(prompt + answer)["input_ids"]
+        ids = whole[len(prompt_ids) :]
+        if whole[: len(prompt_ids)] != prompt_ids or not ids:
+            ids = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        if len(ids) > 1 and ids[-1] == end_id and not answer.endswith(end):
+            ids = ids[:-1]
+        if not ids:
+            raise DataError(f"answer {answer!r} has no tokens, so it has no likelihood")
+        return tuple(ids)
 
 
 engine = HFEngine
@@ -247,7 +276,7 @@ def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids)
 
 
-def _sample(row: Row) -> Sample:
+def _sample(row: Row, likelihoods: dict[str, float] | None) -> Sample:
     assert row.finish is not None
     question = row.question
     return Sample(
@@ -259,4 +288,5 @@ def _sample(row: Row) -> Sample:
         finish=row.finish,
         n_prompt_tokens=len(question.ids),
         n_completion_tokens=len(row.ids),
+        likelihoods=likelihoods,
     )

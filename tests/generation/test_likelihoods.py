@@ -1,0 +1,89 @@
+"""Likelihoods of fixed answers: equal to one plain forward pass for each, whatever the batch."""
+
+from __future__ import annotations
+
+import pytest
+
+from astraios import methods, registry
+from astraios.generation.engines.hf import HFEngine
+from astraios.records import Sampling
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("peft")
+
+pytestmark = pytest.mark.train
+
+GREEDY = Sampling(n_samples=1, temperature=0, max_new_tokens=4)
+ANSWERS = (" YES", " no", " naïve 数", "\n\nreturn x")
+
+
+def tuned(method, model):
+    changed = method.apply(model)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for weight in changed.parameters():
+            if weight.requires_grad:
+                weight.add_(0.3 * torch.randn_like(weight))
+    return changed.eval()
+
+
+def plain(method, model, tokenizer, prompt: str, answer: str, longest: int | None = None) -> float:
+    """Sum of log-probabilities by a forward pass of one row."""
+    ids = tokenizer(prompt)["input_ids"]
+    behind = tokenizer(prompt + answer)["input_ids"][len(ids) :]
+    ids = ids[-longest:] if longest else ids
+    row = torch.tensor([[*ids, *behind]])
+    with torch.no_grad():
+        inputs = method.inputs(model, row, torch.ones_like(row))
+        logits = method.decoder(model)(**inputs, use_cache=False).logits[0, -len(behind) - 1 : -1]
+    logs = logits.log_softmax(-1)
+    return sum(float(logs[at, token]) for at, token in enumerate(behind))
+
+
+@pytest.mark.parametrize("name", ["fft", "lora", "ptuning", "adapterh"])
+@pytest.mark.parametrize("family", ["gpt_bigcode", "llama"])
+def test_they_are_those_of_a_plain_pass(name, family, make_model, tokenizer, make_prompts):
+    method = registry.load(methods, "method", name)
+    model = tuned(method, make_model(family))
+    prompts = [p.model_copy(update={"answers": ANSWERS}) for p in make_prompts(5)]
+    expected = {
+        p.problem_id: {a: plain(method, model, tokenizer, p.text, a) for a in ANSWERS}
+        for p in prompts
+    }
+    for budget in (1, 300, 100_000):
+        samples = list(
+            HFEngine(model, tokenizer, method, batch_tokens=budget).complete(prompts, GREEDY)
+        )
+        assert len(samples) == len(prompts)
+        for sample in samples:
+            assert list(sample.likelihoods) == list(ANSWERS)
+            assert sample.likelihoods == pytest.approx(expected[sample.problem_id], abs=1e-4)
+
+
+def test_they_stand_with_the_first_sample_of_a_prompt(model, tokenizer, make_prompts):
+    asked, silent = make_prompts(2)
+    asked = asked.model_copy(update={"answers": ANSWERS})
+    sampling = Sampling(n_samples=3, temperature=1.0, max_new_tokens=3)
+    found = {
+        (sample.problem_id, sample.index): sample.likelihoods is not None
+        for sample in HFEngine(model, tokenizer).complete([asked, silent], sampling)
+    }
+    assert len(found) == 6
+    assert [key for key, told in found.items() if told] == [(asked.problem_id, 0)]
+
+
+def test_a_prompt_that_is_cut_is_asked_as_it_is_cut(model, tokenizer, make_prompts):
+    method = registry.load(methods, "method", "fft")
+    (prompt,) = make_prompts(1)
+    cut = prompt.model_copy(update={"answers": ANSWERS[:2], "max_length": 5})
+    (sample,) = HFEngine(model, tokenizer).complete([cut], GREEDY)
+    expected = {a: plain(method, model, tokenizer, prompt.text, a, 5) for a in ANSWERS[:2]}
+    assert sample.likelihoods == pytest.approx(expected, abs=1e-4)
+
+
+def test_answers_beyond_the_context_have_none(model, tokenizer, make_prompts):
+    (prompt,) = make_prompts(1)
+    (sample,) = HFEngine(model, tokenizer).complete(
+        [prompt.model_copy(update={"answers": (" yes", " no " * 200)})], GREEDY
+    )
+    assert sample.completion is not None and sample.likelihoods is None
