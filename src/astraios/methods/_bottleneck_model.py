@@ -58,6 +58,8 @@ class BottleneckModel(BaseTuner):  # type: ignore[misc]
             self.get_model_config(model),
             by_keys=state_dict is not None,
         )
+        if not self.active_adapters:  # all were deleted; PEFT cannot activate none of them
+            self.active_adapter = adapter_name
         super().inject_adapter(
             model,
             adapter_name,
