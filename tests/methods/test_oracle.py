@@ -3,6 +3,8 @@
 The cases are folders of recorded numbers, found by listing; see the README beside them. Tolerances
 are those it states. GPTBigCode derived positions from the mask then and does not now, so
 left-padded rows are given theirs; P-Tuning needs nothing: its model class here derives them.
+
+`python tests/methods/test_oracle.py` prints the largest differences of each case.
 """
 
 from __future__ import annotations
@@ -95,6 +97,53 @@ class Case:
     def loss(self, model: Any, variant: str) -> Any:
         return model(**self.batch(variant), labels=self.tensors[f"{variant}.labels"]).loss
 
+    # --- largest differences to what was recorded ---------------------------------------------
+
+    @torch.no_grad()
+    def logits_off(self, model: Any, variant: str) -> float:
+        expected = self.tensors[f"{variant}.logits"]
+        mask = self.tensors[f"{variant}.attention_mask"] == 1
+        n_virtual = expected.shape[1] - mask.shape[1]
+        logits = model(**self.batch(variant)).logits
+        return float((logits[:, n_virtual:] - expected[:, n_virtual:])[mask].abs().max())
+
+    def loss_and_gradients_off(self, variant: str) -> tuple[float, dict[str, float]]:
+        """Of the loss, absolutely; of each gradient, relative to its L2 norm."""
+        model = self.trainable()
+        loss = self.loss(model, variant)
+        loss.backward()
+        own = dict(model.named_parameters())
+        gradients = {}
+        for name, gradient in load_file(self.folder / f"grads_{variant}.safetensors").items():
+            off = (own[in_memory(name, own)].grad - gradient).norm()
+            gradients[name] = float(off / (gradient.norm() + 1e-9))
+        return abs(loss.item() - self.facts[f"loss_{variant}"]), gradients
+
+    def ten_steps_off(self) -> tuple[float, float]:
+        """Of the eleven losses, and of the weights after the last step."""
+        model = self.trainable().train()
+        recipe = self.facts["adamw"]
+        optimizer = torch.optim.AdamW(
+            [weight for weight in model.parameters() if weight.requires_grad],
+            lr=recipe["lr"],
+            betas=tuple(recipe["betas"]),
+            eps=recipe["eps"],
+            weight_decay=recipe["weight_decay"],
+        )
+        losses = []
+        for _ in range(len(self.facts["loss_trajectory"]) - 1):
+            loss = self.loss(model, "plain")
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(self.loss(model, "plain").item())
+        own = dict(model.named_parameters())
+        after = load_file(self.folder / "state_after_10_steps.safetensors")
+        weights = [(own[in_memory(name, own)].data - w).abs().max() for name, w in after.items()]
+        pairs = zip(losses, self.facts["loss_trajectory"], strict=True)
+        return max(abs(ours - theirs) for ours, theirs in pairs), float(max(weights))
+
 
 def astraios_config(folder: Path) -> Any:
     from peft import PeftConfig
@@ -123,14 +172,7 @@ def its(case: Path) -> Case:
 @every_variant
 @pytest.mark.parametrize("files", ["adapter", "adapter_safetensors"])
 def test_logits_are_those_of_the_fork(its: Case, variant: str, files: str) -> None:
-    model = its.loaded(files)
-    expected = its.tensors[f"{variant}.logits"]
-    with torch.no_grad():
-        logits = model(**its.batch(variant)).logits
-    mask = its.tensors[f"{variant}.attention_mask"] == 1
-    n_virtual = expected.shape[1] - mask.shape[1]
-    difference = (logits[:, n_virtual:] - expected[:, n_virtual:])[mask].abs().max()
-    assert difference <= (BF16_LOGITS if its.half else LOGITS)
+    assert its.logits_off(its.loaded(files), variant) <= (BF16_LOGITS if its.half else LOGITS)
 
 
 @absent
@@ -149,15 +191,9 @@ def test_greedy_ids_are_those_of_the_fork(its: Case, variant: str) -> None:
 def test_loss_and_gradients_are_those_of_the_fork(its: Case, variant: str) -> None:
     if its.half:
         pytest.skip("4.36 computed the cross entropy in bf16; today's transformers does not")
-    model = its.trainable()
-    loss = its.loss(model, variant)
-    assert loss.item() == pytest.approx(its.facts[f"loss_{variant}"], abs=LOSS)
-    loss.backward()
-    own = dict(model.named_parameters())
-    recorded = load_file(its.folder / f"grads_{variant}.safetensors")
-    for name, gradient in recorded.items():
-        found = own[in_memory(name, own)].grad
-        assert (found - gradient).norm() <= GRADIENT * gradient.norm() + 1e-9, name
+    loss, gradients = its.loss_and_gradients_off(variant)
+    assert loss <= LOSS
+    assert {name for name, off in gradients.items() if off > GRADIENT} == set()
 
 
 @absent
@@ -165,27 +201,9 @@ def test_loss_and_gradients_are_those_of_the_fork(its: Case, variant: str) -> No
 def test_ten_steps_follow_the_fork(its: Case) -> None:
     if its.half:
         pytest.skip("no trajectory was recorded over a half-precision base")
-    model = its.trainable().train()
-    recipe = its.facts["adamw"]
-    optimizer = torch.optim.AdamW(
-        [weight for weight in model.parameters() if weight.requires_grad],
-        lr=recipe["lr"],
-        betas=tuple(recipe["betas"]),
-        eps=recipe["eps"],
-        weight_decay=recipe["weight_decay"],
-    )
-    losses = []
-    for _ in range(len(its.facts["loss_trajectory"]) - 1):
-        loss = its.loss(model, "plain")
-        losses.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    losses.append(its.loss(model, "plain").item())
-    assert losses == pytest.approx(its.facts["loss_trajectory"], abs=TRAJECTORY)
-    own = dict(model.named_parameters())
-    for name, value in load_file(its.folder / "state_after_10_steps.safetensors").items():
-        torch.testing.assert_close(own[in_memory(name, own)].data, value, rtol=0, atol=STATE)
+    losses, weights = its.ten_steps_off()
+    assert losses <= TRAJECTORY
+    assert weights <= STATE
 
 
 @absent
@@ -236,3 +254,27 @@ def test_a_method_of_ours_loads_the_folder(its: Case) -> None:
     here = mask == 1
     difference = (logits[:, -mask.shape[1] :] - expected[:, -mask.shape[1] :])[here].abs().max()
     assert difference <= (BF16_LOGITS if its.half else LOGITS)
+
+
+def table() -> str:
+    """The largest differences of each case, over both variants."""
+    lines = [
+        "| case | logits | loss | gradient (relative) | ten losses | weights after ten steps |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for folder in CASES:
+        its = Case(folder)
+        figures = [max(its.logits_off(its.loaded(), variant) for variant in VARIANTS)]
+        if not its.half:
+            losses, gradients = zip(*map(its.loss_and_gradients_off, VARIANTS), strict=True)
+            figures += [max(losses), max(off for each in gradients for off in each.values())]
+            figures += its.ten_steps_off()
+        shown = [f"{figure:.1e}" if figure else "0" for figure in figures]
+        cells = [folder.name, *shown, *["not recorded"] * (5 - len(shown))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(table())
