@@ -1,7 +1,7 @@
 """What PEFT asks of every tuner, asked of bottleneck adapters on four architectures.
 
 The list follows the shared tests of PEFT's repository (`tests/testing_common.py`); what they check
-of merging and of hot-swapping does not apply, and `docs/methods.md` says why.
+of merging and of hot-swapping does not apply, and `docs/bottleneck.md` says why.
 """
 
 from __future__ import annotations
