@@ -18,10 +18,13 @@ from astraios.errors import DataError, MethodError, MissingDataError, TrainingEr
 from astraios.files import read_json, read_records
 from astraios.records import Cost, RunKind, Step
 from astraios.runs import Run, is_done
+from astraios.training.base import load_base
+from astraios.training.batches import mean_loss
 from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
-from astraios.training.fit import fit, mean_loss, schedule
+from astraios.training.fit import fit
+from astraios.training.optimizers import schedule
 from astraios.training.pretrain import MODEL, make_model, pretrain
-from astraios.training.tune import ADAPTER, load_base, training_rows, tune
+from astraios.training.tune import ADAPTER, training_rows, tune
 
 OPTIMIZATION = Optimization(
     n_steps=12,

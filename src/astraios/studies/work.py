@@ -61,7 +61,8 @@ def _generate(
     job: Job, root: Path, folder: Path, data_dir: Path | None, progress: Progress
 ) -> None:
     from astraios.evaluation.generate import generate
-    from astraios.training.tune import ADAPTER, load_base
+    from astraios.training.base import load_base
+    from astraios.training.tune import ADAPTER
 
     config = job.config
     assert isinstance(config, EvaluationConfig)

@@ -9,13 +9,22 @@ from pydantic import Field
 
 from astraios.config import OPERATIONAL, Config
 
+BasePrecision = Literal["fp32", "bf16", "int8", "nf4"]
+
 
 class Optimization(Config):
     """AdamW and its schedule."""
 
     n_steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    """Rows an optimizer step."""
+    """Rows an optimizer step, over all devices."""
+    rows_per_device: int | None = Field(default=None, ge=1)
+    """Rows a device takes at a time; gradients are accumulated over the rest. None: all at once."""
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """The last two by bitsandbytes."""
+    loss: Literal["token-mean", "mean-of-means"] = "token-mean"
+    """Mean over all target tokens of a step; or of the means of its accumulated parts, in which a
+    token of a short part weighs more, as the original trained."""
     learning_rate: float = Field(gt=0)
     """Peak."""
     schedule: Literal["cosine", "linear", "constant", "flat_then_linear"] = "cosine"
@@ -27,12 +36,15 @@ class Optimization(Config):
     weight_decay: float = Field(default=0.0, ge=0)
     beta1: float = 0.9
     beta2: float = 0.999
+    epsilon: float = Field(default=1e-8, gt=0)
     clip: float = Field(default=1.0, gt=0)
     """Largest gradient norm."""
     log_every: int = Field(default=10, ge=1, json_schema_extra=OPERATIONAL)
     validate_every: int = Field(default=50, ge=1, json_schema_extra=OPERATIONAL)
     save_every: int = Field(default=200, ge=1, json_schema_extra=OPERATIONAL)
-    """Steps between checkpoints; the most that an interruption costs."""
+    """Steps between checkpoints; the most that a kill costs."""
+    divergence: float = Field(default=3.0, gt=1, json_schema_extra=OPERATIONAL)
+    """Times the first loss that is recorded; two records in a row above it end the run."""
 
 
 class PretrainingConfig(Config):
@@ -61,6 +73,12 @@ class TrainingConfig(Config):
     revision: str | None = None
     method: str
     method_options: dict[str, Any] = Field(default_factory=dict)
+    base_precision: BasePrecision = "fp32"
+    """Of the base's weights; the same for every method unless a study says otherwise."""
+    compute_precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: matrix products under autocast. The method's own weights stay fp32 masters."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
     corpus: str = "minipack"
     n_examples: int = Field(default=4_000, ge=1)
     """Records taken from the corpus; the run passes over them as often as its steps need."""

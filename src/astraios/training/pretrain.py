@@ -21,6 +21,7 @@ from astraios.minipack.problems import Part
 from astraios.progress import Progress, silent
 from astraios.records import RunKind
 from astraios.templates import template
+from astraios.training import checkpoints
 from astraios.training.config import PretrainingConfig
 from astraios.training.fit import fit
 
@@ -129,4 +130,5 @@ def pretrain(config: PretrainingConfig, folder: Path, *, progress: Progress = si
             tokenizer.save_pretrained(scratch)
         size = sum(file.stat().st_size for file in (folder / MODEL).glob("*.safetensors"))
         run.write_json("cost", cost.model_copy(update={"adapter_bytes": size}))
+        checkpoints.remove(folder)
         run.seal({"n_tokens": cost.n_tokens, "n_parameters": cost.total_parameters})

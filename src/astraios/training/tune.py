@@ -7,43 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from astraios import methods, registry, runs
+from astraios import methods, registry
 from astraios.data import Corpus, Row, corpora
 from astraios.data.batches import bucketed
 from astraios.data.packing import pack
 from astraios.data.tokens import TokenizedRecord, row, tokenize
-from astraios.errors import DataError, MethodError, MissingDataError
+from astraios.errors import DataError, MethodError
 from astraios.methods import Method
 from astraios.progress import Progress, silent
-from astraios.records import RunKind
+from astraios.records import Cost, RunKind
+from astraios.runs import Run
 from astraios.templates import template
+from astraios.training import checkpoints
+from astraios.training.base import QUANTISED, load_base, prepared
 from astraios.training.config import TrainingConfig
 from astraios.training.fit import fit
+from astraios.training.processes import open_run, processes
 
 ADAPTER = "adapter"
-
-
-def load_base(source: str | Path, revision: str | None = None) -> tuple[Any, Any]:
-    """Model (fp32, in eval mode) and tokenizer of a local folder or a hub id.
-
-    Weights are read as safetensors only, and no code of the checkpoint is run.
-
-    Raises:
-        MissingDataError: if there is no such model here or on the hub.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, dtype=torch.float32, use_safetensors=True
-        )
-    except OSError as error:
-        raise MissingDataError(
-            f"base model {str(source)!r} was found neither as a local folder nor on the Hugging "
-            f"Face hub ({str(error).splitlines()[0]})"
-        ) from error
-    return model.eval(), tokenizer
+BEST = "adapter-best"
 
 
 def tune(
@@ -59,18 +42,26 @@ def tune(
 
     Args:
         config: what to train.
-        folder: run folder; the tuned weights end up in `folder/adapter`.
+        folder: run folder; the tuned weights end up in `folder/adapter`, and those of the lowest
+            validation loss, where that was not the last, in `folder/adapter-best`.
         base: where the base model lies when `config.base_model` is an embedded one's name.
         inputs: run ids the manifest should name.
         data_dir: folder of data files.
         progress: called after every step.
     """
     method: Method = registry.load(methods, "method", config.method)
-    run = runs.Run.open(folder, kind=RunKind.TRAIN, config=config, inputs=inputs)
+    if config.base_precision in QUANTISED and config.method == "fft":
+        raise MethodError(
+            f"method 'fft' trains the base, whose weights in {config.base_precision} cannot be "
+            "trained; set base_precision to bf16 or fp32"
+        )
+    run = open_run(folder, kind=RunKind.TRAIN, config=config, inputs=inputs)
     with run:
         if run.done:
             return
-        model, tokenizer = load_base(base or config.base_model, config.revision)
+        model, tokenizer = load_base(
+            base or config.base_model, config.revision, precision=config.base_precision
+        )
         if tokenizer.eos_token_id is None:
             raise DataError(
                 f"the tokenizer of {config.base_model!r} has no end-of-text token; "
@@ -78,21 +69,36 @@ def tune(
             )
         rows, validation = training_rows(config, tokenizer, data_dir)
         torch.manual_seed(config.seed)  # the new weights of a method are drawn from it
-        tuned = method.apply(model, config.method_options)
+        tuned = method.apply(prepared(model, config.base_precision), config.method_options)
         cost = fit(
             tuned,
             rows,
             config.optimization,
             run,
+            recipe=config,
             validation=validation,
             seed=config.seed,
             pad_id=pad_id(tokenizer),
             progress=progress,
         )
-        method.save(tuned, folder / ADAPTER)
-        size = sum(f.stat().st_size for f in (folder / ADAPTER).rglob("*") if f.is_file())
-        run.write_json("cost", cost.model_copy(update={"adapter_bytes": size}))
-        run.seal({"n_tokens": cost.n_tokens, "n_trainable": cost.trainable_parameters})
+        if processes().is_main_process:
+            _finish(run, method, tuned, cost, config.optimization.n_steps)
+        processes().wait_for_everyone()
+
+
+def _finish(run: Run, method: Method, tuned: Any, cost: Cost, n_steps: int) -> None:
+    """Save what was trained, then seal the run."""
+    method.save(tuned, run.folder / ADAPTER)
+    size = sum(f.stat().st_size for f in (run.folder / ADAPTER).rglob("*") if f.is_file())
+    run.write_json("cost", cost.model_copy(update={"adapter_bytes": size}))
+    best = checkpoints.read_best(run.folder)
+    if best is not None:
+        run.write_json("best", best)
+        if best.step < n_steps:
+            checkpoints.fill_best(tuned, run.folder)
+            method.save(tuned, run.folder / BEST)
+    checkpoints.remove(run.folder)
+    run.seal({"n_tokens": cost.n_tokens, "n_trainable": cost.trainable_parameters})
 
 
 def pad_id(tokenizer: Any) -> int:

@@ -1,0 +1,173 @@
+"""What is written, watched and said while a model trains."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from astraios.data import Row
+from astraios.errors import TrainingError
+from astraios.measure import Meter
+from astraios.progress import Progress
+from astraios.records import Step
+from astraios.runs import Run
+from astraios.training import checkpoints
+from astraios.training.batches import mean_loss, tokens_by_step
+from astraios.training.config import Optimization
+from astraios.training.processes import processes
+
+METRICS = "metrics"
+_PATIENCE = 2
+"""Records in a row above the bound before a run counts as diverged."""
+
+
+class Recorder(TrainerCallback):  # type: ignore[misc]
+    """Writes `Step` records, keeps the best weights, reports, and stops what went wrong."""
+
+    def __init__(
+        self,
+        run: Run,
+        rows: Sequence[Row],
+        validation: Sequence[Row],
+        optimization: Optimization,
+        pad_id: int,
+        meter: Meter,
+        progress: Progress,
+        stop: Stop,
+    ) -> None:
+        self.run, self.validation, self.optimization = run, validation, optimization
+        self.pad_id, self.meter, self.progress, self.stop = pad_id, meter, progress, stop
+        self.step = 0
+        self.note = ""
+        self.writes = processes().is_main_process
+        self._tokens = list(tokens_by_step(rows, optimization.batch_size))
+        self._mark = (0, meter.wall_s)
+        self._bound: float | None = None
+        self._n_above = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **k: Any) -> None:
+        self.step = state.global_step
+        self._mark = (self._tokens[self.step], self.meter.wall_s)
+        if self.step == 0:
+            self._validate(k["model"], state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **k: Any) -> None:
+        self.step = state.global_step
+        last = self.step == self.optimization.n_steps
+        if last:
+            control.should_log = True
+            control.should_save = False
+        if last or self.step % self.optimization.validate_every == 0:
+            self._validate(k["model"], state)
+        if not last and self.stop.asked():
+            control.should_save = control.should_training_stop = True
+        if self.writes:
+            self.progress(self.step, self.optimization.n_steps, self.note)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **k: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        self._check(loss, state.global_step)
+        tokens, wall = self._tokens[state.global_step], self.meter.wall_s
+        spent = wall - self._mark[1]
+        rate = (tokens - self._mark[0]) / spent if spent > 0 else 0.0
+        self._write(
+            Step(
+                step=state.global_step,
+                loss=loss,
+                learning_rate=logs.get("learning_rate"),
+                gradient_norm=logs.get("grad_norm"),
+                n_tokens=tokens,
+                tokens_per_s=rate,
+                peak_mib=self.meter.peak_mib,
+            )
+        )
+        self._mark = (tokens, wall)
+        self.note = f"loss {loss:.3f}, {rate:,.0f} tokens/s"
+
+    def on_save(self, args: Any, state: Any, control: Any, **k: Any) -> None:
+        processes().wait_for_everyone()  # each process writes its own random state
+        if not self.writes:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        spent = checkpoints.Spent(
+            step=state.global_step, wall_s=self.meter.wall_s, cpu_s=self.meter.cpu_s
+        )
+        checkpoints.complete(folder, spent)
+
+    def _write(self, record: Step) -> None:
+        if self.writes:
+            self.run.append(METRICS, record)
+
+    def _check(self, loss: float, step: int) -> None:
+        """Stop on a loss that is not finite, or that has left where it began for good.
+
+        Raises:
+            TrainingError: with the step, the loss and what to lower.
+        """
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at step {step}; {self._remedy()}")
+        if self._bound is None:
+            self._bound = self.optimization.divergence * loss
+        self._n_above = self._n_above + 1 if loss > self._bound else 0
+        if self._n_above >= _PATIENCE:
+            raise TrainingError(
+                f"the training diverges: the loss is {loss:.3f} at step {step}, after "
+                f"{self._bound / self.optimization.divergence:.3f} in the beginning; "
+                f"{self._remedy()} (optimization.divergence is the bound)"
+            )
+
+    def _remedy(self) -> str:
+        return f"lower optimization.learning_rate ({self.optimization.learning_rate})"
+
+    def _validate(self, model: nn.Module, state: Any) -> None:
+        if not self.validation:
+            return
+        loss = mean_loss(model, self.validation, pad_id=self.pad_id)
+        step = state.global_step
+        self._write(Step(step=step, validation_loss=loss, n_tokens=self._tokens[step]))
+        if self.writes and step > 0:
+            checkpoints.keep_best(model, self.run.folder, step, loss)
+
+
+class Stop(AbstractContextManager["Stop"]):
+    """Turns the first SIGTERM into a wish: to end after this step, with a checkpoint.
+
+    A second one is what it was before. Only the main thread can be asked so.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: Any = None
+
+    def asked(self) -> bool:
+        """Whether any process of the run was asked; all of them agree on the answer."""
+        state = processes()
+        if state.num_processes == 1:
+            return self._asked
+        wish = torch.tensor([float(self._asked)], device=state.device)
+        torch.distributed.all_reduce(wish)
+        return bool(wish.item())
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+        signal.signal(signal.SIGTERM, self._before)

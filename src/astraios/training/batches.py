@@ -1,0 +1,80 @@
+"""Rows to tensors, and the loss of a set of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from astraios.data import Row
+from astraios.data.tokens import IGNORED
+
+
+class Rows(Dataset[Row]):
+    """Rows in the order they are seen."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: int) -> Row:
+        return self.rows[at]
+
+
+class Collator:
+    """Rows padded on the right; no mask, since nothing looks at what comes after it."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        length = max(len(row.ids) for row in rows)
+
+        def padded(lists: Iterable[list[int]], fill: int) -> torch.Tensor:
+            return torch.tensor([items + [fill] * (length - len(items)) for items in lists])
+
+        inputs = {
+            "input_ids": padded((row.ids for row in rows), self.pad_id),
+            "labels": padded((row.labels for row in rows), IGNORED),
+        }
+        if any(row.positions != list(range(len(row.ids))) for row in rows):
+            # Padding continues the count, so that it does not look like another document.
+            inputs["position_ids"] = torch.tensor(
+                [
+                    [*row.positions, *(row.positions[-1] for _ in range(length - len(row.ids)))]
+                    for row in rows
+                ]
+            )
+        return inputs
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, rows: Sequence[Row], *, pad_id: int = 0, batch: int = 32) -> float:
+    """Mean cross-entropy over all target tokens of `rows`, nats."""
+    was_training = model.training
+    model.eval()
+    collate = Collator(pad_id)
+    ordered = sorted(rows, key=lambda row: len(row.ids))
+    device = next(model.parameters()).device
+    total, n_targets = 0.0, 0
+    for at in range(0, len(ordered), batch):
+        inputs = collate(ordered[at : at + batch])
+        # The first label of a row is never predicted: losses are over shifted labels.
+        n = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        total += float(model(**{k: v.to(device) for k, v in inputs.items()}).loss) * n
+        n_targets += n
+    model.train(was_training)
+    return total / max(n_targets, 1)
+
+
+def tokens_by_step(rows: Sequence[Row], batch_size: int) -> Iterator[int]:
+    """Tokens seen before the first step and after each."""
+    total = 0
+    yield total
+    for at in range(0, len(rows), batch_size):
+        total += sum(len(row.ids) for row in rows[at : at + batch_size])
+        yield total
