@@ -1,0 +1,131 @@
+"""Two processes train what one trains: same losses, same saved adapter, for every method."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
+
+import torch
+from safetensors.torch import load_file
+
+from astraios.files import read_records
+from astraios.records import Step
+from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
+from astraios.training.pretrain import MODEL, pretrain
+from astraios.training.tune import ADAPTER, tune
+
+METHODS = ("adapterh", "adapterp", "fft", "ia3", "lora", "parallel", "ptuning")
+OPTIMIZATION = Optimization(
+    n_steps=4, batch_size=4, learning_rate=1e-3, log_every=1, validate_every=2, save_every=2
+)
+
+pytestmark = pytest.mark.train
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from astraios.training.config import TrainingConfig
+from astraios.training.process import settle
+from astraios.training.tune import tune
+
+settle(1)
+configs, base, out = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+for line in configs.read_text().splitlines():
+    config = TrainingConfig.model_validate_json(line)
+    tune(config, out / config.method, base=base)
+"""
+
+
+def config(method: str) -> TrainingConfig:
+    return TrainingConfig(
+        base_model="tiny",
+        method=method,
+        method_options={"lora_dropout": 0.0} if method == "lora" else {},
+        n_examples=40,
+        n_validation=8,
+        optimization=OPTIMIZATION,
+    )
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    records = read_records(folder / "metrics.jsonl", Step)
+    return [
+        (s.step, s.loss if s.loss is not None else float(s.validation_loss or 0)) for s in records
+    ]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of the runs that one process made, and of those of two."""
+    root = tmp_path_factory.mktemp("ranks")
+    pretrain(
+        PretrainingConfig(
+            name="tiny",
+            hidden=16,
+            n_layers=2,
+            n_heads=2,
+            vocabulary=400,
+            n_tokenizer_documents=400,
+            optimization=OPTIMIZATION,
+        ),
+        root / "base",
+    )
+    base = root / "base" / MODEL
+    for method in METHODS:
+        tune(config(method), root / "one" / method, base=base)
+    configs = root / "configs.jsonl"
+    configs.write_text("\n".join(config(method).model_dump_json() for method in METHODS))
+    program = root / "program.py"
+    program.write_text(PROGRAM)
+    launched = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            "2",
+            "--standalone",
+            str(program),
+            str(configs),
+            str(base),
+            str(root / "two"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert launched.returncode == 0, launched.stderr[-3000:]
+    return root / "one", root / "two"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_have_the_losses_of_one(method: str, runs: tuple[Path, Path]) -> None:
+    one, two = (losses(folder / method) for folder in runs)
+    assert [step for step, _ in two] == [step for step, _ in one]
+    assert [loss for _, loss in two] == pytest.approx([loss for _, loss in one], abs=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_save_the_weights_of_one(method: str, runs: tuple[Path, Path]) -> None:
+    one, two = (
+        {
+            path.name: load_file(path)
+            for path in sorted((folder / method / ADAPTER).glob("*.safetensors"))
+        }
+        for folder in runs
+    )
+    assert one.keys() == two.keys() and one
+    for name, weights in one.items():
+        assert weights.keys() == two[name].keys()
+        for key, weight in weights.items():
+            # Adam's first steps are the sign of a gradient, which rounding can turn.
+            torch.testing.assert_close(two[name][key], weight, rtol=0, atol=2e-3)
+            assert (two[name][key] - weight).abs().mean() < 1e-4
