@@ -1,4 +1,4 @@
-"""Wall time, CPU time and peak memory of a piece of work in this process."""
+"""Wall time, CPU time, peak memory and energy of a piece of work in this process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 class Meter:
     """Measures from its creation on; earlier parts of an interrupted run are added."""
 
-    def __init__(self, *, wall_s: float = 0.0, cpu_s: float = 0.0) -> None:
+    def __init__(
+        self, *, wall_s: float = 0.0, cpu_s: float = 0.0, energy_j: float | None = 0.0
+    ) -> None:
         _forget_peak()
+        self._energy = None if energy_j is None else _Energy(energy_j)
         self._wall_from = time.monotonic() - wall_s
         self._cpu_from = time.process_time() - cpu_s
 
@@ -34,6 +37,49 @@ class Meter:
                     return int(line.split()[1]) / 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+    @property
+    def energy_j(self) -> float | None:
+        """Joules that the processors' meters counted; None where they cannot be read.
+
+        It is the machine's: what else ran at the same time is in it.
+        """
+        return None if self._energy is None else self._energy.spent()
+
+
+class _Energy:
+    """Intel's and AMD's RAPL counters, of all processor packages, through Linux."""
+
+    def __init__(self, before: float) -> None:
+        self._total = before
+        self._last = self._read()
+
+    def spent(self) -> float | None:
+        now = self._read()
+        if self._last is None or now is None:
+            return None
+        for package, (joules, limit) in now.items():
+            since = joules - self._last.get(package, (joules, limit))[0]
+            self._total += since if since >= 0 else since + limit  # the counter went round
+        self._last = now
+        return self._total
+
+    @staticmethod
+    def _read() -> dict[str, tuple[float, float]] | None:
+        found = {}
+        try:
+            for zone in sorted(_RAPL.glob("intel-rapl:?")):
+                joules, limit = (
+                    int((zone / name).read_text()) / 1e6
+                    for name in ("energy_uj", "max_energy_range_uj")
+                )
+                found[zone.name] = (joules, limit)
+        except (OSError, ValueError):
+            return None
+        return found or None
+
+
+_RAPL = Path("/sys/class/powercap")
 
 
 def _forget_peak() -> None:

@@ -277,6 +277,17 @@ class Cost(Record):
     total_parameters: int = 0
     adapter_bytes: int = 0
     """Bytes of the saved weights on disk."""
+    device_s: float | None = None
+    """Wall seconds times devices."""
+    flops: float | None = None
+    """Floating-point operations of training on the tokens above, counted on the first step."""
+    mfu: float | None = None
+    """Share of the devices' matrix-product rate, measured on this machine, that training used."""
+    gradient_mib: float | None = None
+    optimizer_mib: float | None = None
+    """What the optimizer remembers, one device's."""
+    energy_j: float | None = None
+    """Joules by the meters of processor or GPU; None where none can be read."""
 
 
 # --- run folders ------------------------------------------------------------------------------

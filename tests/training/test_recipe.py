@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from astraios import methods, registry
 from astraios.errors import MethodError, StorageError, TrainingError
 from astraios.files import read_json, read_records
-from astraios.records import Step
+from astraios.records import Cost, Step
 from astraios.runs import is_done
 from astraios.training import _trainer
 from astraios.training.base import load_base
@@ -219,3 +219,24 @@ def test_out_of_memory_says_what_to_lower(
         TrainingError, match=r"out of memory at step 0 with .* MiB.*rows_per_device"
     ):
         trained(base, tmp_path / "run", "lora")
+
+
+def test_the_cost_tells_operations_and_memory(base: Path, tmp_path: Path) -> None:
+    costs = {}
+    for method in ("fft", "lora"):
+        trained(base, tmp_path / method, method)
+        costs[method] = read_json(tmp_path / method / "cost.json", Cost)
+    full, low_rank = costs["fft"], costs["lora"]
+    model = load_base(base)[0]
+    inputs, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    products = model.num_parameters() - inputs.numel() - model.config.n_positions * 64
+    products += head.numel()  # tied: an embedding is looked up, the head is a product
+    per_token = (full.flops or 0) / full.n_tokens
+    # Two operations a weight forward and four backward; attention and padding are beside it.
+    assert 6 * products < per_token < 9 * products
+    assert 0.5 < (low_rank.flops or 0) / (full.flops or 1) < 0.9  # no gradient of frozen weights
+    for cost in costs.values():
+        assert cost.gradient_mib == pytest.approx(cost.trainable_parameters * 4 / 2**20)
+        assert cost.optimizer_mib == pytest.approx(2 * cost.gradient_mib, rel=0.01)
+        assert cost.device_s == cost.wall_s
+        assert 0 < (cost.mfu or 0) < 1

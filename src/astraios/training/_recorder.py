@@ -21,6 +21,7 @@ from astraios.progress import Progress
 from astraios.records import Step
 from astraios.runs import Run
 from astraios.training import checkpoints
+from astraios.training.accounting import peak_mib
 from astraios.training.batches import mean_loss, tokens_by_step
 from astraios.training.config import Optimization
 from astraios.training.processes import processes
@@ -89,7 +90,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 gradient_norm=logs.get("grad_norm"),
                 n_tokens=tokens,
                 tokens_per_s=rate,
-                peak_mib=self.meter.peak_mib,
+                peak_mib=peak_mib(self.meter.peak_mib),
             )
         )
         self._mark = (tokens, wall)
@@ -101,7 +102,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         spent = checkpoints.Spent(
-            step=state.global_step, wall_s=self.meter.wall_s, cpu_s=self.meter.cpu_s
+            step=state.global_step,
+            wall_s=self.meter.wall_s,
+            cpu_s=self.meter.cpu_s,
+            energy_j=self.meter.energy_j,
         )
         checkpoints.complete(folder, spent)
 

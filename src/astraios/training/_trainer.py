@@ -12,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 from astraios import files
 from astraios.errors import StorageError, TrainingError
 from astraios.training import checkpoints
+from astraios.training.accounting import Operations, state_bytes, weight_bytes
 from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.processes import processes
 
@@ -77,6 +78,18 @@ def division(optimization: Optimization, n_devices: int) -> tuple[int, int]:
 class OurTrainer(Trainer):  # type: ignore[misc]
     """Checkpoints hold the trainable tensors by name instead of `save_pretrained` folders."""
 
+    flops_per_token: float | None = None
+    """Of what this process saw first, padding included on both sides."""
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        if self.flops_per_token is not None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        n_tokens = inputs["input_ids"].numel()
+        with Operations() as counted:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        self.flops_per_token = counted.get_total_flops() / n_tokens
+        return loss
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         checkpoints.save_weights(self.model, Path(output_dir or self.args.output_dir))
 
@@ -112,21 +125,6 @@ class OurTrainer(Trainer):  # type: ignore[misc]
                 "MiB are free; make room and run the same command again, which goes on from the "
                 "last whole checkpoint"
             )
-
-
-def weight_bytes(model: Any) -> int:
-    """Bytes of the trainable tensors."""
-    return sum(p.numel() * p.element_size() for p in checkpoints.trainable(model).values())
-
-
-def state_bytes(optimizer: Any) -> int:
-    """Bytes of what the optimizer remembers."""
-    return sum(
-        value.numel() * value.element_size()
-        for state in optimizer.state.values()
-        for value in state.values()
-        if isinstance(value, torch.Tensor)
-    )
 
 
 def out_of_memory(error: BaseException) -> bool:

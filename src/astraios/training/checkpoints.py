@@ -36,6 +36,7 @@ class Spent(Record):
     step: int
     wall_s: float
     cpu_s: float
+    energy_j: float | None = None
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PrinterCallback, set_seed
 
@@ -24,6 +25,7 @@ from astraios.runs import Run
 from astraios.training import checkpoints
 from astraios.training._recorder import METRICS, Recorder, Stop
 from astraios.training._trainer import OurTrainer, arguments, out_of_memory, what_to_lower
+from astraios.training.accounting import matmul_rate, peak_mib, state_bytes, weight_bytes
 from astraios.training.batches import Collator, Rows
 from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.optimizers import optimizer_of, schedule
@@ -76,7 +78,9 @@ def fit(
         first_step = resumed[1].step if resumed else 0
         kept = [s for s in run.read(METRICS, Step) if s.step <= first_step] if resumed else []
         run.rewrite(METRICS, kept)
-    meter = Meter(**resumed[1].model_dump(include={"wall_s", "cpu_s"}) if resumed else {})
+    meter = Meter(
+        **resumed[1].model_dump(include={"wall_s", "cpu_s", "energy_j"}) if resumed else {}
+    )
 
     set_seed(seed)
     config: Any = model.config
@@ -102,20 +106,34 @@ def fit(
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            raise what_to_lower(recorder.step, optimization, meter.peak_mib) from error
+            raise what_to_lower(recorder.step, optimization, peak_mib(meter.peak_mib)) from error
         finally:
             config.use_cache = use_cache
     if recorder.step < optimization.n_steps:
         raise KeyboardInterrupt
+    return _cost(trainer, rows, meter)
+
+
+def _cost(trainer: OurTrainer, rows: Sequence[Row], meter: Meter) -> Cost:
+    model, wall_s = trainer.model, meter.wall_s
     n_tokens = sum(len(row.ids) for row in rows)
+    device_s = wall_s * processes().num_processes
+    flops = None if trainer.flops_per_token is None else trainer.flops_per_token * n_tokens
+    dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
     return Cost(
-        wall_s=meter.wall_s,
+        wall_s=wall_s,
         cpu_s=meter.cpu_s,
         n_tokens=n_tokens,
-        tokens_per_s=n_tokens / meter.wall_s,
-        peak_mib=meter.peak_mib,
+        tokens_per_s=n_tokens / wall_s,
+        peak_mib=peak_mib(meter.peak_mib),
         trainable_parameters=sum(p.numel() for p in checkpoints.trainable(model).values()),
         total_parameters=sum(p.numel() for p in model.parameters()),
+        device_s=device_s,
+        flops=flops,
+        mfu=flops and flops / device_s / matmul_rate(str(trainer.args.device), dtype),
+        gradient_mib=weight_bytes(model) / 2**20,
+        optimizer_mib=state_bytes(trainer.optimizer) / 2**20,
+        energy_j=meter.energy_j,
     )
 
 

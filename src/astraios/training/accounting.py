@@ -1,0 +1,63 @@
+"""What training costs beside time: operations, memory on the device, energy of a GPU."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from astraios.training.checkpoints import trainable
+
+_MIB = 2**20
+
+
+class Operations(FlopCounterMode):
+    """Counts the floating-point operations of what runs inside, on the first part of a step.
+
+    Matrix products and attention, forward and backward, activations that are computed again
+    included; the rest is not counted, which is customary.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+
+
+@functools.lru_cache(maxsize=2)
+def matmul_rate(device: str, dtype: torch.dtype) -> float:
+    """Operations a second of one device at products of large square matrices; the best of five."""
+    size = 8192 if device.startswith("cuda") else 1024
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(5):
+        begun = time.perf_counter()
+        left @ right
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - begun)
+    return 2 * size**3 / best
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of the trainable tensors: of their gradients, too."""
+    return sum(p.numel() * p.element_size() for p in trainable(model).values())
+
+
+def state_bytes(optimizer: Any) -> int:
+    """Bytes of what the optimizer remembers."""
+    return sum(
+        value.numel() * value.element_size()
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor)
+    )
+
+
+def peak_mib(resident_mib: float) -> float:
+    """Peak memory reserved on the GPU; `resident_mib`, the process's, where there is none."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_reserved()) / _MIB
+    return resident_mib
