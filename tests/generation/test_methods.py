@@ -18,7 +18,7 @@ GREEDY = Sampling(n_samples=1, temperature=0, max_new_tokens=8)
 
 def tuned(method, model):
     """`model` with new weights that are not the identity."""
-    changed = method.apply(model)
+    changed = method.apply(model, {"total_step": 10} if method.name == "adalora" else {})
     torch.manual_seed(5)
     with torch.no_grad():
         for weight in changed.parameters():
@@ -42,10 +42,19 @@ def slow(method, model, tokenizer, prompt):
     return ids[n_prompt:]
 
 
-@pytest.mark.parametrize("name", registry.names(methods))
+NAMES = tuple(
+    name
+    for name in registry.names(methods)
+    if HFEngine.supports(name) and name != "qlora"  # LoRA, and needs a base in four bits
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("family", ["gpt_bigcode", "llama"])
 def test_batched_text_equals_a_plain_loop(name, family, make_model, tokenizer, make_prompts):
     method = registry.load(methods, "method", name)
+    if name == "bitfit" and family == "llama":
+        pytest.skip("the architecture has no biases")
     model = tuned(method, make_model(family))
     prompts = make_prompts(6)
     expected = {p.problem_id: slow(method, model, tokenizer, p) for p in prompts}

@@ -148,3 +148,61 @@ def test_a_study_without_its_libraries_is_refused_before_it_runs(
     with pytest.raises(MissingToolError, match=r"pip install 'astraios\[train\]'"):
         run_study(study(), tmp_path / "small")
     assert not list(tmp_path.rglob("base"))
+
+
+ENTRIES = YAML.replace(
+    "methods: [fft, lora]",
+    """methods:
+  - lora
+  - {method: lora, options: {r: 64}, name: wide}
+  - {peft: LOHA, options: {r: 4}}""",
+)
+
+
+def test_a_method_is_entered_twice_and_any_of_peft_by_its_type() -> None:
+    read = study(text=ENTRIES)
+    found = {arm.method: training_config(read, arm) for arm in arms(read)}
+    assert {key: dict(config.method_options) for key, config in found.items()} == {
+        "lora": {},
+        "lora~wide": {"r": 64},
+        "peft-loha": {"r": 4},
+    }
+    assert all(config.method == key for key, config in found.items())
+    folders = {job.id.split("/")[2] for job in plan(read) if job.kind is RunKind.TRAIN}
+    assert folders == set(found)
+
+
+def test_an_override_finds_an_entry_by_what_it_is_called() -> None:
+    text = ENTRIES + (
+        "overrides:\n"
+        "  - {where: {method: lora~wide}, set: {training.optimization.learning_rate: 0.5}}\n"
+    )
+    read = study(text=text)
+    rates = {a.method: training_config(read, a).optimization.learning_rate for a in arms(read)}
+    assert rates == {"lora": 0.001, "lora~wide": 0.5, "peft-loha": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("[lora, {method: lora}]", "'lora' is named twice"),
+        ("[{peft: LOHA}, {peft: loha}]", "'peft-loha' is named twice"),
+        ("[{peft: LOHA, method: lora}]", "either method: <name> or peft: <type>"),
+        ("[{method: loar}]", "unknown method 'loar'.*lora"),
+        ("[{method: lora, opions: {}}]", "opions"),
+    ],
+)
+def test_a_mistake_in_an_entry_is_told(entries: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        study(text=YAML.replace("[fft, lora]", entries))
+
+
+def test_a_type_that_peft_has_not_is_told_before_anything_runs() -> None:
+    pytest.importorskip("peft")
+    with pytest.raises(UnknownNameError, match=r"lohaa.*loha"):
+        check(study(text=YAML.replace("[fft, lora]", "[{peft: LOHAA}]")))
+
+
+def test_a_method_that_cannot_generate_here_is_told_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match="'prefix' cannot be generated here"):
+        check(study(text=YAML.replace("[fft, lora]", "[prefix]")))

@@ -241,3 +241,29 @@ def test_the_cost_tells_operations_and_memory(base: Path, tmp_path: Path) -> Non
         assert cost.optimizer_mib == pytest.approx(2 * cost.gradient_mib, rel=0.01)
         assert cost.device_s == cost.wall_s
         assert 0 < (cost.mfu or 0) < 1
+
+
+def test_adalora_moves_its_ranks_and_its_penalty_is_in_no_validation_loss(
+    base: Path, tmp_path: Path
+) -> None:
+    options = {"init_r": 4, "target_r": 1, "tinit": 1, "tfinal": 1, "deltaT": 1}
+    heavy = {**options, "orth_reg_weight": 100.0}
+    light = trained(base, tmp_path / "light", "adalora", method_options=options)
+    loud = trained(base, tmp_path / "loud", "adalora", method_options=heavy, divergence=1e6)
+    assert loud[0] == light[0]
+    assert loud[1] > light[1] + 1
+    saved = load_file(tmp_path / "light" / ADAPTER / "adapter_model.safetensors")
+    scales = [weight for name, weight in saved.items() if name.endswith("lora_E")]
+    assert sum(weight.numel() for weight in scales) < 4 * len(scales)
+
+
+def test_any_method_of_peft_is_trained(base: Path, tmp_path: Path) -> None:
+    tune(
+        config("peft-loha", method_options={"r": 4}, n_steps=12, learning_rate=3e-2),
+        tmp_path / "run",
+        base=base,
+    )
+    found = validated(tmp_path / "run")
+    assert found[12] < found[0]
+    method = methods.method("peft-loha")
+    method.load(load_base(base)[0], tmp_path / "run" / ADAPTER)

@@ -40,7 +40,7 @@ def read_study_file(root: Path) -> StudyFile:
     return StudyFile(
         name=str(values.get("name") or ""),
         models=tuple(short_name(name) for name in _names(values.get("base_models"))),
-        methods=_names(values.get("methods")),
+        methods=_method_names(values.get("methods")),
         tasks=_names(values.get("tasks")),
     )
 
@@ -52,6 +52,20 @@ def _names(values: Any) -> tuple[str, ...]:
         return ()
     named = (value.get("name") if isinstance(value, Mapping) else value for value in values)
     return tuple(str(name) for name in named if name)
+
+
+def _method_names(values: Any) -> tuple[str, ...]:
+    """What the entries are called in run folders: `lora`, `peft-loha`, `lora~wide`."""
+    if not isinstance(values, list):
+        return _names(values)
+    found = []
+    for value in values:
+        if isinstance(value, Mapping):
+            kind, name = value.get("peft"), value.get("name")
+            plain = f"peft-{str(kind).lower()}" if kind else str(value.get("method") or "")
+            value = f"{plain}~{name}" if name else plain
+        found.append(str(value))
+    return tuple(name for name in found if name)
 
 
 def short_name(name: str) -> str:

@@ -2,6 +2,10 @@
 
 `Method` is the abstract class of the kind; every public module here exports a `method`. Listing
 and describing methods needs neither torch nor peft; tuning does.
+
+    lora             the method of `methods/lora.py`
+    peft-loha        any other method of PEFT, by its type in small letters
+    lora~wide        the first of them under a label, so that a study can have it twice
 """
 
 from __future__ import annotations
@@ -11,13 +15,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astraios.errors import MethodError
+from astraios.errors import MethodError, UnknownNameError
 from astraios.methods._shape import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Method", "Shape"]
+__all__ = ["ANY", "LABEL", "Method", "Shape", "method"]
+
+ANY = "peft-"
+"""Before the type of a method of PEFT that has no file here."""
+LABEL = "~"
+"""Before what tells two entries of one method apart; it changes nothing else."""
+
+
+def method(name: str) -> Method:
+    """The method of that name; see the module for the three forms.
+
+    Raises:
+        UnknownNameError: if there is no such method; names the nearest one.
+    """
+    import sys
+    from importlib import import_module
+
+    from astraios import registry
+
+    plain = name.partition(LABEL)[0]
+    here = sys.modules[__name__]
+    if not plain.startswith(ANY):
+        found: Method = registry.load(here, "method", plain)
+        return found
+    # As the registry does it: a method knows the class of its kind, which does not know methods.
+    others = import_module(f"{__name__}._generic")
+    kind, kinds = plain.removeprefix(ANY), others.peft_types()
+    if kind not in kinds:
+        raise UnknownNameError("method of PEFT", kind, kinds)
+    made: Method = others.generic(kind)
+    return made
 
 
 class Method(ABC):
@@ -31,6 +65,12 @@ class Method(ABC):
     """Citation with arXiv number."""
     mergeable: bool
     """Whether the tuned weights can be folded into the base model exactly."""
+    batched: bool = True
+    """Whether `inputs` can express what the method does; without it there is no generation here."""
+    trains_base: bool = False
+    """Whether weights of the base itself are trained: they cannot be quantised then."""
+    adds_tokens: bool = False
+    """Whether virtual tokens come before a row: then it cannot hold several documents."""
 
     @abstractmethod
     def apply(self, model: nn.Module, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -81,6 +121,22 @@ class Method(ABC):
             f"{self.title} cannot be merged into its base model; serve it unmerged, "
             "or use LoRA where merging matters"
         )
+
+    def options_for(self, options: Mapping[str, Any], n_steps: int) -> Mapping[str, Any]:
+        """`options` with those that follow from the length of the training."""
+        return options
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Called after each optimizer step, counted from 1, while gradients are still there."""
+        return
+
+    def memory(self, model: nn.Module) -> dict[str, Tensor]:
+        """What `after_step` remembers beside the weights, for a checkpoint; by name."""
+        return {}
+
+    def remember(self, model: nn.Module, memory: Mapping[str, Tensor]) -> None:
+        """Take up what `memory` gave when the checkpoint was made."""
+        return
 
     @abstractmethod
     def inputs(self, model: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> dict[str, Any]:

@@ -40,8 +40,21 @@ class PeftMethod(Method):
     """Further fields of the PEFT config that a study may set."""
     targets: Callable[[Architecture], Mapping[str, Any]] | None = None
     """Config fields that depend on the architecture, for options left unset."""
+    find: Callable[[Any], Mapping[str, Any]] | None = None
+    """Config fields that depend on the model itself, for options left unset."""
+    check: Callable[[Any], None] | None = None
+    """Refuses a base model that the method is not for."""
     is_identity: Callable[[Mapping[str, Tensor]], bool] | None = None
     """Whether saved weights provably change nothing."""
+    length: str | None = None
+    """The option that is the number of training steps, if one is."""
+    each_step: Callable[[Any, int], None] | None = None
+    """What the method does after each optimizer step."""
+    remembered: Callable[[Any], Mapping[str, dict[str, Tensor]]] | None = None
+    """Where it keeps what it remembers between steps: tables of tensors by the table's name."""
+    batched: bool = True
+    trains_base: bool = False
+    adds_tokens: bool = False
 
     # --- the contract -------------------------------------------------------------------------
 
@@ -50,6 +63,8 @@ class PeftMethod(Method):
 
         settings = resolve(self.name, options, self.defaults, self.more_options)
         refuse_tuned(model)
+        if self.check is not None:
+            self.check(model)
         tuned = wrap(model, self._config(model, settings), f"method {self.name!r}")
         return cast("nn.Module", tuned)
 
@@ -78,6 +93,30 @@ class PeftMethod(Method):
     def n_trainable(self, shape: Shape, options: Mapping[str, Any] | None = None) -> int:
         return self.formula(shape, resolve(self.name, options, self.defaults, self.more_options))
 
+    def options_for(self, options: Mapping[str, Any], n_steps: int) -> Mapping[str, Any]:
+        return options if self.length is None else {self.length: n_steps, **options}
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        if self.each_step is not None:
+            self.each_step(model, step)
+
+    def memory(self, model: nn.Module) -> dict[str, Tensor]:
+        if self.remembered is None:
+            return {}
+        return {
+            f"{table}/{name}": tensor
+            for table, tensors in self.remembered(model).items()
+            for name, tensor in tensors.items()
+        }
+
+    def remember(self, model: nn.Module, memory: Mapping[str, Tensor]) -> None:
+        if self.remembered is None:
+            return
+        tables = self.remembered(model)
+        for key, tensor in memory.items():
+            table, _, name = key.partition("/")
+            tables[table][name] = tensor
+
     def merge(self, model: nn.Module) -> nn.Module:
         from astraios.methods._tuned import as_tuned
 
@@ -86,7 +125,7 @@ class PeftMethod(Method):
         tuned = as_tuned(model, self.name, self.peft_type)
         try:
             return cast("nn.Module", tuned.merge_and_unload())
-        except (ValueError, NotImplementedError) as error:
+        except (ValueError, NotImplementedError, AttributeError) as error:
             raise MethodError(f"{self.title} cannot be merged into this base: {error}") from error
 
     def inputs(self, model: nn.Module, ids_BT: Tensor, mask_BT: Tensor) -> dict[str, Any]:
@@ -114,12 +153,14 @@ class PeftMethod(Method):
             model_type = getattr(getattr(model, "config", None), "model_type", None)
             block = architecture(model_type, f"method {self.name!r}", linear_names(model))
             values = {**self.targets(block), **values}
+        if self.find is not None:
+            values = {**self.find(model), **values}
         make = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(self.peft_type)]
         try:
             return make(task_type="CAUSAL_LM", **values)
         except MethodError as error:
             raise MethodError(f"method {self.name!r}: {error}") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ImportError) as error:
             raise MethodError(f"method {self.name!r}: {error}") from error
 
     def _register(self) -> None:

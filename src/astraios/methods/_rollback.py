@@ -37,6 +37,9 @@ def all_or_nothing(model: nn.Module, doing: str) -> Iterator[None]:
         with warnings.catch_warnings():
             # Raised inside PEFT by its own use of transformers; nothing a user can act on.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            warnings.filterwarnings("ignore", message=r"Unsupported layer type .*Norm'")
+            # AdaLoRA's own pattern, in a form that PEFT's general check does not know.
+            warnings.filterwarnings("ignore", message=r"The following rank_pattern keys .*lora_E")
             yield
     except BaseException as error:
         for module, attributes in parts.items():

@@ -12,7 +12,7 @@ from astraios.methods._architectures import ARCHITECTURES, Architecture, ends_wi
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Shape"]
+__all__ = ["Shape", "is_bias", "is_norm"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Shape:
     """All weights of the base model, tied ones counted once."""
     query: int | None = None
     """Width of all queries of one token; None where it is `hidden`, as in most models."""
+    norms: int | None = None
+    """Weights and biases of all normalisations; None where no model was looked at."""
+    biases: int | None = None
+    """All biases, those of normalisations too; None likewise."""
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
@@ -75,6 +79,13 @@ class Shape:
             kv=_kv(model, block, query),
             n_parameters=sum(weight.numel() for weight in model.parameters()),
             query=None if query == hidden else query,
+            norms=sum(
+                weight.numel()
+                for module in model.modules()
+                if is_norm(module)
+                for weight in module.parameters(recurse=False)
+            ),
+            biases=sum(w.numel() for name, w in model.named_parameters() if is_bias(name)),
         )
 
     @property
@@ -104,6 +115,16 @@ class Shape:
     def _mlp_in_width(self, block: Architecture) -> int:
         # Phi-3 reads gate and up from one layer of twice the width.
         return 2 * self.inner if block.mlp_in == ("mlp.gate_up_proj",) else self.inner
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether `module` is a normalisation with weights, by its class: LayerNorm, LlamaRMSNorm."""
+    return "Norm" in type(module).__name__ and any(True for _ in module.parameters(recurse=False))
+
+
+def is_bias(name: str) -> bool:
+    """Whether the parameter of that name is a bias."""
+    return name.rpartition(".")[2] == "bias"
 
 
 def _kv(model: nn.Module, block: Architecture, query: int) -> int:

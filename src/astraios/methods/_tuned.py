@@ -88,11 +88,18 @@ def save_tuned(tuned: Any, folder: Path, method: str) -> None:
     encoder = None
     if config.is_prompt_learning and not config.inference_mode:
         encoder = tuned.prompt_encoder[ADAPTER].state_dict()
+    with warnings.catch_warnings():
+        # AdaLoRA can leave a layer without any direction; PEFT takes that for a shard.
+        if config.peft_type.value == "ADALORA":
+            warnings.filterwarnings("ignore", message=r".*LoRA tensor\(s\) have invalid shape")
+        # Resized or targeted embeddings are no part of an adapter: they would need the network.
+        weights = get_peft_model_state_dict(
+            tuned, adapter_name=ADAPTER, save_embedding_layers=False
+        )
     write_folder(
         folder,
         config=config,
-        # Resized or targeted embeddings are no part of an adapter: they would need the network.
-        weights=get_peft_model_state_dict(tuned, adapter_name=ADAPTER, save_embedding_layers=False),
+        weights=weights,
         method=method,
         base=BaseRecord.of(decoder(tuned)),
         encoder=encoder,

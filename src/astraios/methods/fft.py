@@ -30,6 +30,7 @@ class FullFineTuning(Method):
     title = "FFT"
     paper = "Zhuo et al. 2024, arXiv:2401.00788"
     mergeable = True
+    trains_base = True
 
     def apply(self, model: nn.Module, options: Mapping[str, Any] | None = None) -> nn.Module:
         from astraios.methods._tuned import refuse_tuned

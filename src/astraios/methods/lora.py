@@ -13,6 +13,7 @@ k and MLP width f, `r * ((2d + 2k) + 2d + (f + d))`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from astraios.methods._architectures import Architecture
@@ -34,11 +35,22 @@ def targets(block: Architecture) -> dict[str, Any]:
     return {"target_modules": list(block.shorts(layers(block)))}
 
 
-def n_trainable(shape: Shape, settings: Mapping[str, Any]) -> int:
-    """`r * (in + out)` of every adapted layer."""
-    only_counted("lora", settings, {"bias": "none", "modules_to_save": None, "use_dora": False})
-    n_blocks, paths = adapted("lora", shape, settings, layers)
+def count(name: str, shape: Shape, settings: Mapping[str, Any]) -> int:
+    """`r * (in + out)` of every adapted layer; `name` is the method's, for messages."""
+    only_counted(name, settings, {"bias": "none", "modules_to_save": None, "use_dora": False})
+    n_blocks, paths = adapted(name, shape, settings, layers)
     return n_blocks * sum(int(settings["r"]) * sum(shape.widths(path)) for path in paths)
+
+
+OPTIONS = (
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "modules_to_save",
+    "fan_in_fan_out",
+)
+"""Further options that the kin of LoRA have too."""
 
 
 def is_identity(weights: Mapping[str, Tensor]) -> bool:
@@ -53,18 +65,8 @@ method = PeftMethod(
     peft_type="LORA",
     mergeable=True,
     defaults={"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "bias": "none"},
-    more_options=(
-        "target_modules",
-        "exclude_modules",
-        "layers_to_transform",
-        "layers_pattern",
-        "modules_to_save",
-        "init_lora_weights",
-        "use_rslora",
-        "use_dora",
-        "fan_in_fan_out",
-    ),
+    more_options=(*OPTIONS, "init_lora_weights", "use_rslora", "use_dora"),
     targets=targets,
-    formula=n_trainable,
+    formula=partial(count, "lora"),
     is_identity=is_identity,
 )

@@ -55,4 +55,5 @@ method = PeftMethod(
         "modules_to_save",
     ),
     formula=n_trainable,
+    adds_tokens=True,
 )

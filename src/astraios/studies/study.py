@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from astraios import methods, registry, tasks
 from astraios.config import OPERATIONAL, Config, validate
 from astraios.errors import AstraiosError, ConfigError, did_you_mean
+from astraios.generation.engines.hf import HFEngine
+from astraios.methods import ANY, LABEL
 from astraios.records import Sampling
 from astraios.training.config import TrainingConfig
 
@@ -46,12 +48,40 @@ class Override(Config):
 AXES = ("base_model", "method", "seed")
 
 
+class MethodEntry(Config):
+    """A method of a study with settings of its own.
+
+    - lora                                              a method by name
+    - {method: lora, options: {r: 64}, name: wide}      it is called lora~wide
+    - {peft: LOHA, options: {r: 4, alpha: 4}}           any method of PEFT; called peft-loha
+    """
+
+    method: str | None = None
+    peft: str | None = None
+    """A PeftType; its options are the fields of PEFT's config."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Tells entries of one method apart."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.method is None) == (self.peft is None):
+            raise ValueError("give either method: <name> or peft: <type>")
+        return self
+
+    @property
+    def key(self) -> str:
+        """What tables, folders and overrides call it."""
+        plain = self.method if self.peft is None else f"{ANY}{self.peft.lower()}"
+        return f"{plain}{LABEL}{self.name}" if self.name else str(plain)
+
+
 class Study(Config):
     """A grid. Every base model is tuned by every method with every seed and asked every task."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     base_models: tuple[str, ...] = Field(min_length=1)
-    methods: tuple[str, ...] = Field(min_length=1)
+    methods: tuple[str | MethodEntry, ...] = Field(min_length=1)
     tasks: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -65,7 +95,18 @@ class Study(Config):
     sandbox: str = Field(default="auto", json_schema_extra=OPERATIONAL)
     """Level of isolation for generated programs; `auto` is the strongest that works here."""
 
-    @field_validator("base_models", "methods", "tasks", "seeds")
+    @property
+    def method_names(self) -> tuple[str, ...]:
+        """What the methods are called in tables, folders and overrides."""
+        return tuple(map(_key, self.methods))
+
+    @field_validator("methods")
+    @classmethod
+    def _no_method_twice(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        cls._no_repeats(tuple(map(_key, values)))
+        return values
+
+    @field_validator("base_models", "tasks", "seeds")
     @classmethod
     def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         twice = [value for at, value in enumerate(values) if value in values[:at]]
@@ -75,8 +116,14 @@ class Study(Config):
 
     @field_validator("methods")
     @classmethod
-    def _known_methods(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return _known(values, registry.names(methods), "method")
+    def _known_methods(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        plain = tuple(_key(value).partition(LABEL)[0] for value in values)
+        _known(
+            tuple(name for name in plain if not name.startswith(ANY)),  # those are PEFT's to know
+            registry.names(methods),
+            "method",
+        )
+        return values
 
     @field_validator("tasks")
     @classmethod
@@ -89,6 +136,10 @@ class Study(Config):
             except AstraiosError as error:
                 raise ValueError(str(error)) from None
         return values
+
+
+def _key(entry: str | MethodEntry) -> str:
+    return entry if isinstance(entry, str) else entry.key
 
 
 def _known(values: tuple[str, ...], names: tuple[str, ...], kind: str) -> tuple[str, ...]:
@@ -112,7 +163,7 @@ def arms(study: Study) -> Iterator[Arm]:
     """All tuned models of the grid: by base model, then seed, then method."""
     for base_model in study.base_models:
         for seed in study.seeds:
-            for method in study.methods:
+            for method in study.method_names:
                 yield Arm(base_model, method, seed)
 
 
@@ -124,6 +175,9 @@ def training_config(study: Study, arm: Arm) -> TrainingConfig:
     """
     values: dict[str, Any] = _copied(study.training)
     values |= {"base_model": arm.base_model, "method": arm.method, "seed": arm.seed}
+    entry = next(one for one in study.methods if _key(one) == arm.method)
+    if isinstance(entry, MethodEntry) and entry.options:
+        _set(values, "method_options", {**values.get("method_options", {}), **entry.options})
     for override in study.overrides:
         if all(getattr(arm, axis) == value for axis, value in override.where.items()):
             for name, value in override.set.items():
@@ -153,6 +207,12 @@ def check(study: Study) -> None:
     """
     for arm in arms(study):
         training_config(study, arm)
+    for key in study.method_names:
+        if not HFEngine.supports(key):
+            raise ConfigError(
+                f"study {study.name!r}: completions of method {key!r} cannot be generated here "
+                f"(see `astraios.methods`); take another method"
+            )
     for name in study.sampling:
         if name not in study.tasks:
             raise ConfigError(

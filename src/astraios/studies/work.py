@@ -70,7 +70,7 @@ def _generate(
     model, tokenizer = load_base(_model_folder(job, root) or config.base_model)
     method: Method | None = None
     if config.method not in (None, BASE):
-        method = registry.load(methods, "method", str(config.method))
+        method = methods.method(str(config.method))
         model = method.load(model, root / job.inputs["adapter"] / ADAPTER)
     engine: Any = registry.load(engines, "engine", config.engine)
     generate(

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback
 
 from astraios.data import Row
 from astraios.errors import TrainingError
+from astraios.files import storage
 from astraios.measure import Meter
+from astraios.methods import Method
 from astraios.progress import Progress
 from astraios.records import Step
 from astraios.runs import Run
@@ -27,6 +30,8 @@ from astraios.training.config import Optimization
 from astraios.training.processes import processes
 
 METRICS = "metrics"
+MEMORY = "method.safetensors"
+"""In a checkpoint: what the method remembers between steps."""
 _PATIENCE = 2
 """Records in a row above the bound before a run counts as diverged."""
 
@@ -142,6 +147,32 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._write(Step(step=step, validation_loss=loss, n_tokens=self._tokens[step]))
         if self.writes and step > 0:
             checkpoints.keep_best(model, self.run.folder, step, loss)
+
+
+class MethodsOwn(TrainerCallback):  # type: ignore[misc]
+    """What a method does between the optimizer's step and the clearing of gradients."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **k: Any) -> None:
+        if state.global_step:
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / MEMORY
+            memory = load_file(path) if path.exists() else {}
+            device = next(k["model"].parameters()).device
+            on_device = {name: tensor.to(device) for name, tensor in memory.items()}
+            self._method.remember(k["model"], on_device)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **k: Any) -> None:
+        self._method.after_step(k["model"], state.global_step + 1)
+
+    def on_save(self, args: Any, state: Any, control: Any, **k: Any) -> None:
+        memory = self._method.memory(k["model"])
+        if memory and processes().is_main_process:
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / MEMORY
+            plain = {name: tensor.detach().cpu().contiguous() for name, tensor in memory.items()}
+            with storage(path):
+                save_file(plain, path)
 
 
 class Stop(AbstractContextManager["Stop"]):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from astraios.data import Row
@@ -54,7 +55,10 @@ class Collator:
 
 @torch.no_grad()
 def mean_loss(model: nn.Module, rows: Sequence[Row], *, pad_id: int = 0, batch: int = 32) -> float:
-    """Mean cross-entropy over all target tokens of `rows`, nats."""
+    """Mean cross-entropy over all target tokens of `rows`, nats.
+
+    From the logits, for the loss that a tuned model reports may hold a penalty of its method.
+    """
     was_training = model.training
     model.eval()
     collate = Collator(pad_id)
@@ -62,11 +66,19 @@ def mean_loss(model: nn.Module, rows: Sequence[Row], *, pad_id: int = 0, batch: 
     device = next(model.parameters()).device
     total, n_targets = 0.0, 0
     for at in range(0, len(ordered), batch):
-        inputs = collate(ordered[at : at + batch])
-        # The first label of a row is never predicted: losses are over shifted labels.
-        n = int((inputs["labels"][:, 1:] != IGNORED).sum())
-        total += float(model(**{k: v.to(device) for k, v in inputs.items()}).loss) * n
-        n_targets += n
+        inputs = {k: v.to(device) for k, v in collate(ordered[at : at + batch]).items()}
+        labels_BT = inputs.pop("labels")[:, 1:]
+        # Virtual tokens come before a row; the last position of a row predicts nothing.
+        logits_BTV = model(**inputs).logits[:, -labels_BT.shape[1] - 1 : -1]
+        total += float(
+            functional.cross_entropy(
+                logits_BTV.flatten(0, 1).float(),
+                labels_BT.flatten(),
+                ignore_index=IGNORED,
+                reduction="sum",
+            )
+        )
+        n_targets += int((labels_BT != IGNORED).sum())
     model.train(was_training)
     return total / max(n_targets, 1)
 

@@ -19,11 +19,12 @@ from transformers import PrinterCallback, set_seed
 from astraios.data import Row
 from astraios.errors import TrainingError
 from astraios.measure import Meter
+from astraios.methods import Method
 from astraios.progress import Progress, silent
 from astraios.records import Cost, Step
 from astraios.runs import Run
 from astraios.training import checkpoints
-from astraios.training._recorder import METRICS, Recorder, Stop
+from astraios.training._recorder import METRICS, MethodsOwn, Recorder, Stop
 from astraios.training._trainer import OurTrainer, arguments, out_of_memory, what_to_lower
 from astraios.training.accounting import matmul_rate, peak_mib, state_bytes, weight_bytes
 from astraios.training.batches import Collator, Rows
@@ -42,6 +43,7 @@ def fit(
     validation: Sequence[Row] = (),
     seed: int = 0,
     pad_id: int = 0,
+    method: Method | None = None,
     progress: Progress = silent,
 ) -> Cost:
     """Train the trainable parameters of `model` in place.
@@ -58,6 +60,7 @@ def fit(
         validation: rows whose loss is recorded before, during and after.
         seed: for dropout.
         pad_id: fills rows on the right; never in the loss.
+        method: the one that tuned `model`; some do something of their own after a step.
         progress: called after every step.
 
     Returns:
@@ -94,7 +97,8 @@ def fit(
             args=arguments(optimization, folder, seed, recipe),
             train_dataset=Rows(rows),
             data_collator=Collator(pad_id),
-            callbacks=[recorder],
+            # A checkpoint is whole when the recorder says so: it comes last.
+            callbacks=[*([MethodsOwn(method)] if method else []), recorder],
             optimizers=(optimizer, schedule(optimizer, optimization)),
         )
         if optimization.loss == "mean-of-means":

@@ -49,11 +49,11 @@ def tune(
         data_dir: folder of data files.
         progress: called after every step.
     """
-    method: Method = registry.load(methods, "method", config.method)
-    if config.base_precision in QUANTISED and config.method == "fft":
+    method = methods.method(config.method)
+    if config.base_precision in QUANTISED and method.trains_base:
         raise MethodError(
-            f"method 'fft' trains the base, whose weights in {config.base_precision} cannot be "
-            "trained; set base_precision to bf16 or fp32"
+            f"method {config.method!r} trains the base, whose weights in "
+            f"{config.base_precision} cannot be trained; set base_precision to bf16 or fp32"
         )
     run = open_run(folder, kind=RunKind.TRAIN, config=config, inputs=inputs)
     with run:
@@ -69,7 +69,10 @@ def tune(
             )
         rows, validation = training_rows(config, tokenizer, data_dir)
         torch.manual_seed(config.seed)  # the new weights of a method are drawn from it
-        tuned = method.apply(prepared(model, config.base_precision), config.method_options)
+        tuned = method.apply(
+            prepared(model, config.base_precision),
+            method.options_for(config.method_options, config.optimization.n_steps),
+        )
         cost = fit(
             tuned,
             rows,
@@ -79,6 +82,7 @@ def tune(
             validation=validation,
             seed=config.seed,
             pad_id=pad_id(tokenizer),
+            method=method,
             progress=progress,
         )
         if processes().is_main_process:
@@ -118,10 +122,10 @@ def training_rows(
         DataError: if the corpus gives no records, or one does not fit a row.
         MethodError: if the method cannot learn from this layout.
     """
-    if config.layout == "packed" and config.method == "ptuning":
+    if config.layout == "packed" and methods.method(config.method).adds_tokens:
         raise MethodError(
-            "method 'ptuning' puts virtual tokens before a row, where only the first of its packed "
-            "documents would see them; set layout to bucketed"
+            f"method {config.method!r} puts virtual tokens before a row, where only the first of "
+            "its packed documents would see them; set layout to bucketed"
         )
     train = _documents(config, tokenizer, "train", config.n_examples, data_dir)
     held_out = _documents(config, tokenizer, "validation", config.n_validation, data_dir)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from astraios import methods
 from astraios.errors import ConfigError, DataError
 from astraios.generation import Engine, Finished, Key
 from astraios.generation.keys import prompt_sha, wanted
@@ -78,8 +79,8 @@ class HFEngine(Engine):
 
     @classmethod
     def supports(cls, method: str) -> bool:
-        """Every method: the adapter runs as it was trained."""
-        return True
+        """Every method whose input can be given row by row: the adapter runs as it was trained."""
+        return methods.method(method).batched
 
     def complete(
         self,
