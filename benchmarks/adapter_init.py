@@ -2,10 +2,10 @@
 
     python benchmarks/adapter_init.py [--steps 120] [--seeds 3]
 
-`bert` draws both matrices from N(0, 0.02), as the original; `zero` leaves the second at zero, so that
-the tuned model starts as the base. An embedded base model is tuned on MiniPack by each of the three
-methods with both, at three rates and several seeds; told is the validation loss after the last step,
-and the difference of the two starts over seeds with its standard error.
+`bert` draws both matrices from N(0, 0.02), as the original; `zero` leaves the second at zero, so
+that the tuned model starts as the base. An embedded base model is tuned on MiniPack by each of the
+three methods with both, at three rates and several seeds; told is the validation loss after the
+last step, and the difference of the two starts over seeds with its standard error.
 """
 
 from __future__ import annotations

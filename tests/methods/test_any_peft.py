@@ -88,9 +88,11 @@ def logits(model: Any, ids_BT: Any) -> Any:
         return model.eval()(input_ids=ids_BT).logits[:, -ids_BT.shape[1] :]
 
 
-def tune(method: Method, model: Any, ids_BT: Any, n_steps: int = 20) -> list[float]:
+def tune(
+    method: Method, model: Any, ids_BT: Any, n_steps: int = 20, rate: float = 3e-2
+) -> list[float]:
     model.train()
-    optimizer = torch.optim.AdamW(trained(model).values(), lr=3e-2, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trained(model).values(), lr=rate, weight_decay=0.0)
     losses = []
     for step in range(n_steps):
         loss = model(input_ids=ids_BT, labels=ids_BT).loss

@@ -83,12 +83,18 @@ def generic(kind: str) -> PeftMethod:
         targets=lora.targets if "target_modules" in names and kind not in _NOT_LINEAR else None,
         check=functools.partial(_refuse, kind) if kind in REFUSED else None,
         formula=functools.partial(_uncounted, kind),
+        is_identity=functools.partial(_may_be_silent, kind),
         length="total_step" if "total_step" in names else None,
         each_step=adalora.each_step if moves_ranks else None,
         remembered=adalora.remembered if kind == "adalora" else None,
         batched=not prompts or member in EMBEDDED,
         adds_tokens=prompts,
     )
+
+
+def _may_be_silent(kind: str, weights: Any) -> bool:
+    """Whether a probe can miss what was trained: it need not hold those tokens."""
+    return kind == "trainable_tokens"
 
 
 def _refuse(kind: str, model: Any) -> None:

@@ -44,8 +44,8 @@ class PeftMethod(Method):
     """Config fields that depend on the model itself, for options left unset."""
     check: Callable[[Any], None] | None = None
     """Refuses a base model that the method is not for."""
-    is_identity: Callable[[Mapping[str, Tensor]], bool] | None = None
-    """Whether saved weights provably change nothing."""
+    is_identity: Callable[[Mapping[str, Tensor]], bool] = lambda weights: False
+    """Whether saved weights provably change nothing; others that do not are refused on loading."""
     length: str | None = None
     """The option that is the number of training steps, if one is."""
     each_step: Callable[[Any, int], None] | None = None

@@ -113,7 +113,7 @@ def load_tuned(
     method: str,
     peft_type: str,
     trainable: bool = False,
-    is_identity: Callable[[Mapping[str, Tensor]], bool] | None = None,
+    is_identity: Callable[[Mapping[str, Tensor]], bool],
 ) -> Any:
     """The adapter of `folder` on base `model`; on an error `model` is as before.
 
@@ -132,8 +132,7 @@ def load_tuned(
         tuned = wrap(model, config, f"adapter {str(folder)!r}")
         _fill(tuned, saved, trainable=trainable)
         tuned.eval()
-        if is_identity is not None:
-            _check_effect(tuned, saved, is_identity)
+        _check_effect(tuned, saved, is_identity)
         if trainable:
             return tuned.train()
         # PEFT leaves prompts trainable, and thaws an adapter that was disabled for a moment.

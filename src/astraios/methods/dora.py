@@ -9,15 +9,12 @@ for each output, `out`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from astraios.methods import lora
 from astraios.methods._options import adapted, only_counted
 from astraios.methods._peft import PeftMethod
 from astraios.methods._shape import Shape
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def n_trainable(shape: Shape, settings: Mapping[str, Any]) -> int:
@@ -27,11 +24,6 @@ def n_trainable(shape: Shape, settings: Mapping[str, Any]) -> int:
     rank = int(settings["r"])
     widths = [shape.widths(path) for path in paths]
     return n_blocks * sum(rank * (inputs + outputs) + outputs for inputs, outputs in widths)
-
-
-def is_identity(weights: Mapping[str, Tensor]) -> bool:
-    """Never provably: whether the lengths are the base's cannot be seen from the adapter alone."""
-    return False
 
 
 method = PeftMethod(
@@ -44,5 +36,4 @@ method = PeftMethod(
     more_options=(*lora.OPTIONS, "init_lora_weights"),
     targets=lora.targets,
     formula=n_trainable,
-    is_identity=is_identity,
 )

@@ -11,21 +11,10 @@ Placed as LoRA is in the study. Parameters: those of LoRA, `r * (in + out)` of e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from astraios.methods import lora
 from astraios.methods._peft import PeftMethod
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-def is_identity(weights: Mapping[str, Tensor]) -> bool:
-    """Never provably: the adapter holds a part of the base."""
-    return False
-
 
 method = PeftMethod(
     name="pissa",
@@ -43,5 +32,4 @@ method = PeftMethod(
     more_options=lora.OPTIONS,
     targets=lora.targets,
     formula=partial(lora.count, "pissa"),
-    is_identity=is_identity,
 )
