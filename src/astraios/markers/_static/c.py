@@ -23,7 +23,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 
 from astraios.markers._static import Check
-from astraios.markers._static.c_paths import Paths
+from astraios.markers._static.c_loops import Loops
 from astraios.markers._static.c_tree import read
 from astraios.markers._static.c_tree import tools as tools
 from astraios.records import Finding
@@ -45,7 +45,7 @@ _KINDS = {
 
 @lru_cache(maxsize=64)
 def _walked(code: str) -> tuple[tuple[str, int, str], ...]:
-    paths = Paths(read(code))
+    paths = Loops(read(code))
     paths.run()
     return tuple((kind, line, said) for (kind, line), said in paths.found.items())
 
