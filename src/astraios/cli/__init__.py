@@ -280,6 +280,31 @@ def train(
 
 
 @app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    base: Annotated[str, typer.Option(help="Its base model: a folder or a hub id.")],
+    to: Annotated[Path, typer.Option(help="New folder for the merged model.")],
+    revision: Annotated[str | None, typer.Option(help="Of the base, on the hub.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold an adapter into its base: an ordinary checkpoint, checked against the two."""
+    from astraios.cli.display import out as tell
+    from astraios.training.merge import merge as fold
+    from astraios.training.process import settle
+
+    settle()
+    with _interruptible():
+        result = fold(adapter, base, to, revision=revision)
+    if as_json:
+        _print_json({"folder": to, **result.model_dump()})
+    else:
+        tell(
+            f"merged {result.method} into {to}; largest change of a logit "
+            f"{result.largest_difference:.1e}"
+        )
+
+
+@app.command()
 def grade(
     generations: Annotated[
         Path, typer.Argument(help="JSON lists, samples.jsonl, or JSONL; .gz too.")

@@ -21,7 +21,7 @@ from astraios.methods._shape import Shape
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ANY", "LABEL", "Method", "Shape", "method"]
+__all__ = ["ANY", "LABEL", "Method", "Shape", "method", "method_of"]
 
 ANY = "peft-"
 """Before the type of a method of PEFT that has no file here."""
@@ -52,6 +52,19 @@ def method(name: str) -> Method:
         raise UnknownNameError("method of PEFT", kind, kinds)
     made: Method = others.generic(kind)
     return made
+
+
+def method_of(folder: Path) -> Method:
+    """The method that loads the adapter in `folder`, by what the folder says.
+
+    Raises:
+        MissingDataError: if it is no adapter's folder.
+        MethodError: if a file in it is not what it should be.
+    """
+    from importlib import import_module
+
+    name: str = import_module(f"{__name__}._folder").method_name(folder)
+    return method(name)
 
 
 class Method(ABC):

@@ -31,9 +31,13 @@ from astraios.methods._base_record import BaseRecord
 
 __all__ = [
     "ENCODER",
+    "FORMAT",
+    "RECORD",
     "SavedAdapter",
     "check_weights",
+    "method_name",
     "read_folder",
+    "read_record",
     "read_tensors",
     "write_folder",
 ]
@@ -126,8 +130,25 @@ def read_folder(folder: Path) -> SavedAdapter:
             f"{str(folder)!r} has no weights: neither {SAFETENSORS_WEIGHTS_NAME} nor "
             f"{WEIGHTS_NAME} is there; copy the whole folder, or train again"
         )
-    method, base = _read_record(folder / RECORD)
+    method, base = read_record(folder / RECORD)
     return SavedAdapter(folder, config, read_tensors(path), method, base)
+
+
+_PRESETS = {"LORA": "lora", "IA3": "ia3", "P_TUNING": "ptuning", "BOTTLENECK": "adapterh"}
+
+
+def method_name(folder: Path) -> str:
+    """The name of a method that loads `folder`: of the one that made it, else by its PEFT type.
+
+    Raises:
+        MissingDataError: if it is no adapter's folder.
+        MethodError: if a file is not what it should be.
+    """
+    made_by, _ = read_record(folder / RECORD)
+    if made_by is not None:
+        return made_by
+    kind = _read_config(folder).peft_type.value
+    return _PRESETS.get(kind, f"peft-{kind.lower()}")
 
 
 def _read_config(folder: Path) -> Any:
@@ -150,7 +171,12 @@ def _read_config(folder: Path) -> Any:
         raise MethodError(f"{path}: not a config that this PEFT reads: {error}") from error
 
 
-def _read_record(path: Path) -> tuple[str | None, BaseRecord | None]:
+def read_record(path: Path) -> tuple[str | None, BaseRecord | None]:
+    """The method that made a folder and the base it is for; None for both where nothing says so.
+
+    Raises:
+        MethodError: if the record is damaged or of another version.
+    """
     if not path.is_file():
         return None, None
     values = _read_json(path)

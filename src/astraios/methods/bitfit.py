@@ -8,7 +8,6 @@ biases, such as Llama, have nothing to train and are refused. Parameters: every 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS = "biases.safetensors"
-RECORD = "astraios.json"
 
 
 @final
@@ -54,7 +52,7 @@ class BitFit(Method):
         from safetensors.torch import save_file
 
         from astraios.methods._base_record import BaseRecord
-        from astraios.methods._folder import read_tensors
+        from astraios.methods._folder import FORMAT, RECORD, read_tensors
 
         found = {name: b.detach().cpu().contiguous() for name, b in _biases(model).items()}
         with fill_folder(folder) as scratch:
@@ -68,14 +66,14 @@ class BitFit(Method):
                     f"{folder}: reads back differently from what was saved (or the biases hold "
                     "NaN); check the disk and the training, and save again"
                 )
-            base = BaseRecord.of(_plain(model))
-            write_json(scratch / RECORD, {"method": self.name, "base": base.to_json()})
+            base = BaseRecord.of(_plain(model)).to_json()
+            record = {"format": FORMAT, "method": self.name, "base": base}
+            write_json(scratch / RECORD, record)
 
     def load(self, model: nn.Module, folder: Path, *, trainable: bool = False) -> nn.Module:
         import torch
 
-        from astraios.methods._base_record import BaseRecord
-        from astraios.methods._folder import check_weights, read_tensors
+        from astraios.methods._folder import RECORD, check_weights, read_record, read_tensors
         from astraios.methods._tuned import refuse_tuned
 
         refuse_tuned(model)
@@ -85,11 +83,9 @@ class BitFit(Method):
                     f"{str(folder)!r} has no {name}: it holds no biases that were tuned; copy the "
                     "whole folder, or load it by the method that made it"
                 )
-        try:
-            base = json.loads((folder / RECORD).read_bytes())["base"]
-        except (ValueError, KeyError, TypeError):
-            raise MethodError(f"{folder / RECORD}: the record is damaged; restore it") from None
-        BaseRecord.from_json(base, folder / RECORD).check(model, folder)
+        _, base = read_record(folder / RECORD)
+        if base is not None:
+            base.check(model, folder)
         own, saved = _biases(model), read_tensors(folder / WEIGHTS)
         check_weights(folder, saved, own)
         with torch.no_grad():
