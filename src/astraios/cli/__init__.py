@@ -238,10 +238,13 @@ def train(
     overrides: Overrides = None,
     out: Out = Path("runs"),
     data_dir: DataDir = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, from three steps; train not.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Tune one base model by one method."""
-    from astraios.cli.display import bar
+    from astraios.cli.display import bar, shown, table
     from astraios.cli.display import out as tell
     from astraios.config import data_dir as find_data
     from astraios.config import fingerprint, read_yaml
@@ -264,6 +267,15 @@ def train(
             with bar(f"pretrain {embedded.name}", "steps") as progress:
                 pretrain(embedded, base, progress=progress)
             base /= MODEL
+        if dry_run:
+            from astraios.training.outlook import outlook
+
+            found = outlook(read, base, data_dir=find_data(data_dir))
+            if as_json:
+                _print_json(found)
+            else:
+                tell(table([{"": name, "is": shown(value)} for name, value in found]))
+            return
         with bar(f"tune {read.base_model} {read.method}", "steps") as progress:
             tune(
                 read,

@@ -200,6 +200,13 @@ def _is_number(text: str) -> bool:
     return not text or text[:1] in "+-0123456789–"
 
 
+def shown(value: object) -> str:
+    """A number with its thousands apart, and no more digits than are read."""
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def out(text: str) -> None:
     """A result, to standard output."""
     sys.stdout.write(text + "\n")
