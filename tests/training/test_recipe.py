@@ -267,3 +267,14 @@ def test_any_method_of_peft_is_trained(base: Path, tmp_path: Path) -> None:
     assert found[12] < found[0]
     method = methods.method("peft-loha")
     method.load(load_base(base)[0], tmp_path / "run" / ADAPTER)
+
+
+def test_a_missing_library_of_quantisation_is_named(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("base", "optimizers"):
+        monkeypatch.setattr(f"astraios.training.{module}.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match=r"base_precision 'nf4' needs bitsandbytes.*\[quant\]"):
+        trained(base, tmp_path / "a", "lora", base_precision="nf4")
+    with pytest.raises(TrainingError, match=r"'adamw_8bit' needs bitsandbytes.*\[quant\]"):
+        trained(base, tmp_path / "b", "lora", optimizer="adamw_8bit")
