@@ -36,6 +36,13 @@ Text = Annotated[str, BeforeValidator(_as_utf8)]
 # --- data -------------------------------------------------------------------------------------
 
 
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
 class InstructionRecord(Record):
     """One example to tune on."""
 
@@ -49,6 +56,8 @@ class InstructionRecord(Record):
     source: str
     """Name of the corpus the record came from."""
     language: str | None = None
+    messages: tuple[Message, ...] = ()
+    """The whole conversation, for the template `chat`; empty: the instruction and its answer."""
 
 
 # --- generation -------------------------------------------------------------------------------
@@ -297,6 +306,7 @@ class RunKind(StrEnum):
     """What a run folder holds."""
 
     PRETRAIN = "pretrain"
+    DATA = "data"
     PACK = "pack"
     TRAIN = "train"
     GENERATE = "generate"

@@ -1,13 +1,19 @@
-"""From instruction records to rows that a trainer takes.
+"""From raw commits and conversations to instruction records to rows that a trainer takes.
 
-`corpora/` holds one file a source, exporting `corpus`; `tokens.py` makes ids and a loss mask,
-`packing.py` joins documents into blocks, `batches.py` orders rows by length.
+    rules/       what of a raw source is kept: named rules in a declared order
+    building/    the stage `data build`: sources, rules, duplicates, secrets, test sets, splits
+    corpora/     sources of instruction records, one file each, exporting `corpus`
+    tokens.py    records to token ids and a loss mask
+    packing.py   documents to rows of bounded length
+    blocks.py    rows on disk, memory-mapped
+    pack.py      the stage `pack`: a corpus tokenized once
+    batches.py   the order in which rows are seen
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +28,12 @@ class Corpus(ABC):
     name: str
     title: str
     licence: str
+    endless: bool = False
+    """Whether `records` never ends."""
+
+    @abstractmethod
+    def data_hash(self, data_dir: Path | None) -> str:
+        """What tells these data from others: a digest of the files, or a hub's revision."""
 
     @abstractmethod
     def records(self, split: str, seed: int, data_dir: Path | None) -> Iterator[InstructionRecord]:
@@ -34,10 +46,11 @@ class Corpus(ABC):
 
 @dataclass(frozen=True)
 class Row:
-    """Tokens that go through a model together; the three lists are equally long."""
+    """Tokens that go through a model together; the three are equally long."""
 
-    ids: list[int]
-    labels: list[int]
+    ids: Sequence[int]
+    """Lists, or one-dimensional arrays of numpy."""
+    labels: Sequence[int]
     """The id itself where the token counts in the loss, else -100."""
-    positions: list[int]
+    positions: Sequence[int]
     """Position of each token; restarts at 0 where a packed document begins."""

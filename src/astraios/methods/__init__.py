@@ -83,7 +83,9 @@ class Method(ABC):
     trains_base: bool = False
     """Whether weights of the base itself are trained: they cannot be quantised then."""
     adds_tokens: bool = False
-    """Whether virtual tokens come before a row: then it cannot hold several documents."""
+    """Whether virtual tokens come before a row."""
+    isolates: bool = True
+    """Whether documents of one row can be kept apart, each with what the method adds."""
 
     @abstractmethod
     def apply(self, model: nn.Module, options: Mapping[str, Any] | None = None) -> nn.Module:

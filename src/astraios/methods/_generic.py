@@ -89,6 +89,7 @@ def generic(kind: str) -> PeftMethod:
         remembered=adalora.remembered if kind == "adalora" else None,
         batched=not prompts or member in EMBEDDED,
         adds_tokens=prompts,
+        isolates=not prompts or member in EMBEDDED,
     )
 
 

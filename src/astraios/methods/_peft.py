@@ -55,6 +55,7 @@ class PeftMethod(Method):
     batched: bool = True
     trains_base: bool = False
     adds_tokens: bool = False
+    isolates: bool = True
 
     # --- the contract -------------------------------------------------------------------------
 

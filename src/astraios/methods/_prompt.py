@@ -1,4 +1,4 @@
-"""Prompt learning (P-Tuning, prompt tuning) that is right on left-padded batches.
+"""Prompt learning (P-Tuning, prompt tuning) that is right on left-padded and on packed batches.
 
 PEFT puts the virtual tokens before the padding and drops positions, relying on the model to derive
 them from the mask; transformers 5 models do not, so that left-padded rows come out wrong in
@@ -16,6 +16,7 @@ from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftType
 from torch import Tensor, nn
 
 from astraios.errors import MethodError
+from astraios.methods._packed_prompt import is_packed, packed_forward
 from astraios.methods._padding import insert, leading, positions, take_out, takes_positions
 
 __all__ = ["PeftModelForCausalLM", "prompt_inputs", "repair_left_padding"]
@@ -56,8 +57,10 @@ def virtual_mask(mask_BT: Tensor, n_virtual: int) -> Tensor:
 class PeftModelForCausalLM(peft.PeftModelForCausalLM):  # type: ignore[misc]
     """PEFT's class of this name, right for prompt learning on left-padded rows.
 
-    Logits keep PEFT's layout: the virtual positions first, then the row. For all other methods, and
-    in `forward` where no row starts with padding, it is PEFT's own code that runs.
+    Logits keep PEFT's layout: the virtual positions first, then the row. Of packed rows, whose
+    positions start again inside of them, every document gets the virtual tokens and the logits are
+    the row's alone. For all other methods, and in `forward` where no row starts with padding, it is
+    PEFT's own code that runs.
     """
 
     # PEFT compares the names of these classes, so this one has the name of its parent.
@@ -71,6 +74,13 @@ class PeftModelForCausalLM(peft.PeftModelForCausalLM):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """As PEFT's; see the class."""
+        positions_BT = kwargs.get("position_ids")
+        if attention_mask is None and self._embeds_prompt() and is_packed(positions_BT):
+            if inputs_embeds is None:
+                inputs_embeds = self.word_embeddings(input_ids)
+            for name in ("position_ids", "token_type_ids", "task_ids", "use_cache"):
+                kwargs.pop(name, None)
+            return packed_forward(self, inputs_embeds, positions_BT, labels, **kwargs)
         if attention_mask is None or not self._needs_repair(attention_mask):
             return super().forward(
                 input_ids=input_ids,

@@ -3,9 +3,9 @@
     attention of each layer over [ P_k K ] and [ P_v V ]     P_k, P_v in R^{V x k}
 
 The prefix is put into the cache of keys and values and not into the input, so a cache has to be
-made: gradient checkpointing cannot be used with it, and the generation engine here, which packs
-rows of its own, does not take it; PEFT's `generate` does. Multi-query and grouped-query bases have
-narrower keys, which the prefix follows.
+made: gradient checkpointing cannot be used with it, documents of one row would see each other, and
+the generation engine here, which packs rows of its own, does not take it; PEFT's `generate` does.
+Multi-query and grouped-query bases have narrower keys, which the prefix follows.
 
 Parameters: `V * 2 k` a layer, for keys of width k.
 """
@@ -44,4 +44,5 @@ method = PeftMethod(
     formula=n_trainable,
     batched=False,
     adds_tokens=True,
+    isolates=False,
 )

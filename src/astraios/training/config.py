@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from astraios.config import OPERATIONAL, Config
+from astraios.data.config import DataConfig
 
 BasePrecision = Literal["fp32", "bf16", "int8", "nf4"]
 
@@ -65,7 +66,7 @@ class PretrainingConfig(Config):
     seed: int = 0
 
 
-class TrainingConfig(Config):
+class TrainingConfig(DataConfig):
     """One base model tuned by one method."""
 
     base_model: str
@@ -79,15 +80,6 @@ class TrainingConfig(Config):
     """bf16: matrix products under autocast. The method's own weights stay fp32 masters."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
-    corpus: str = "minipack"
-    n_examples: int = Field(default=4_000, ge=1)
-    """Records taken from the corpus; the run passes over them as often as its steps need."""
-    n_validation: int = Field(default=256, ge=1)
-    template: str = "octocoder"
-    loss_on: Literal["all", "response"] = "response"
-    layout: Literal["bucketed", "packed"] = "bucketed"
-    """One document a row, ordered by length; or whole documents packed and isolated."""
-    block_length: int = Field(default=256, ge=8)
     optimization: Optimization
     seed: int = 0
 
