@@ -7,7 +7,8 @@
 
 A module has a row's type, its rules and `joined`, which makes an instruction record of a row that
 was kept. Two presets: `published` filters as the original's scripts are described to, faults
-included; `mended` mends the faults. Every rule says in `keeps` what it does.
+included; `mended` mends the faults. Every rule says in `keeps` what it does; the word lists are
+files in `words/`. After `mended`, a second run of the same rules drops and edits nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Generic, TypeVar
 
 from astraios.errors import UnknownNameError
 
-__all__ = ["PRESETS", "Rule", "sift", "switched"]
+__all__ = ["PRESETS", "Rule", "checked_preset", "keeping", "sift", "switched"]
 
 R = TypeVar("R")
 
@@ -34,7 +35,23 @@ class Rule(Generic[R]):
     keeps: str
     """One line: what is kept, or what is edited."""
     apply: Callable[[R], R | None]
-    """The row as it goes on, edited or not; None: it is dropped."""
+    """The row as it goes on, itself where it was not edited; None: it is dropped."""
+
+
+def keeping(name: str, keeps: str, test: Callable[[R], bool]) -> Rule[R]:
+    """A rule that drops the rows which fail `test` and edits none."""
+    return Rule(name, keeps, lambda row: row if test(row) else None)
+
+
+def checked_preset(preset: str) -> str:
+    """The preset itself.
+
+    Raises:
+        UnknownNameError: if there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise UnknownNameError("preset", preset, PRESETS)
+    return preset
 
 
 def sift(row: R, rules: Sequence[Rule[R]]) -> tuple[R | None, str]:
