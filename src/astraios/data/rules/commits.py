@@ -7,12 +7,14 @@ Muennighoff et al. 2023, arXiv:2308.07124, appendix D; the scripts of bigcode-pr
 What `mended` mends:
 
 - A5 compares extensions with extensions; published, all listed languages but shell are dropped.
-- A8 goes on until nothing is left to clean, and keeps the verb of `Fix: a leak`.
+- A8 goes on until nothing is left to clean, and keeps the verb of `Fix: a leak`. It takes
+  [ci skip] out too; published, B3 does so after A9, and a second run can drop what is left.
 - B11 wants whole words; published, "wipe" is dropped as "wip".
 - S3 looks past space around a message, S5 at the owner of every repository, ignoring case.
 
 In both, B4 draws by a hash, as a generator without a seed cannot be followed. The exact half of A13
-and A14 can fire only where A12 is switched off, and stay for that.
+and A14 can fire only where A12 is switched off, and stay for that. The verbs of A12 are Astraios's
+own list, wider than the original's; `verbs` takes another.
 """
 
 from __future__ import annotations
