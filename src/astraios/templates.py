@@ -9,6 +9,9 @@ model has not seen in that place.
     octocoder         the one they are asked with: the answer starts on a line of its own
     instruct          the question, a blank line, the opening of the answer
     continue          the opening alone, for base models
+
+Training also takes `chat`, the tokenizer's own chat template, which is none of these: its text
+depends on the model.
 """
 
 from __future__ import annotations
@@ -57,6 +60,20 @@ TEMPLATES = MappingProxyType(
         )
     }
 )
+
+
+CHAT = "chat"
+"""The name by which a recipe asks for the tokenizer's chat template."""
+
+
+def check_training_template(name: str) -> None:
+    """Refuse what is neither a template nor `chat`.
+
+    Raises:
+        UnknownNameError: names the nearest one.
+    """
+    if name not in TEMPLATES and name != CHAT:
+        raise UnknownNameError("template", name, (*TEMPLATES, CHAT))
 
 
 def template(name: str) -> Template:
