@@ -288,22 +288,29 @@ class HubRows(Rows):
         """Errors of the hub's libraries as ours: not there, no network, no such split."""
         try:
             import datasets  # noqa: F401
-            import httpx
-        except ModuleNotFoundError as error:
+        except ModuleNotFoundError:
             raise MissingToolError(
-                f"hub:{self.name}: reading the hub needs {error.name}; "
+                f"hub:{self.name}: reading the hub needs datasets; "
                 "install it with: pip install 'astraios[data]'"
             ) from None
         try:
             yield
-        except (OSError, httpx.HTTPError) as error:  # not found, no network, offline, gated
-            said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise MissingDataError(
-                f"hub data set {self.dataset!r} (part {self.part!r}) cannot be had: {said}; "
-                "check its name and the network, or download its files and name them instead"
-            ) from None
-        except ValueError as error:  # datasets: an unknown split, columns that do not agree
-            raise DataError(f"hub:{self.name}: {' '.join(str(error).split())[:300]}") from None
+        except Exception as error:
+            said = " ".join(str(error).split())[:300] or type(error).__name__
+            if isinstance(error, OSError) or _is_of_network(error):  # not found, gated, offline
+                raise MissingDataError(
+                    f"hub data set {self.dataset!r} (part {self.part!r}) cannot be had: {said}; "
+                    "check its name and the network, or download its files and name them instead"
+                ) from None
+            if isinstance(error, ValueError):  # an unknown split, columns that do not agree
+                raise DataError(f"hub:{self.name}: {said}") from None
+            raise
+
+
+def _is_of_network(error: Exception) -> bool:
+    """Whether the hub's HTTP library raised it; which one that is depends on the hub's version."""
+    libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return bool(libraries & {"httpx", "httpx2", "requests", "aiohttp"})
 
 
 def text_columns(row: Mapping[str, Any], names: tuple[str, ...], place: str) -> tuple[str, ...]:

@@ -1,0 +1,54 @@
+"""What several verbs share: options, JSON on standard output, an orderly end when interrupted."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+Out = Annotated[Path, typer.Option("--out", help="Folder that run folders are made in.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Benchmark files; else ASTRAIOS_DATA, else the hub."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Override config fields.")
+]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end with one line: nothing is lost, the same command goes on."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; run the same command again to continue\n")
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object to standard output."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, BaseModel):
+            return item.model_dump(mode="json")
+        return str(item)
+
+    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False) + "\n")
