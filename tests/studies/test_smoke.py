@@ -27,6 +27,7 @@ tasks: [minipack-synthesize, minipack-robust]
 limit_problems: 8
 training:
   n_examples: 40
+  layout: bucketed
   n_validation: 8
   optimization: {n_steps: 30, batch_size: 4, learning_rate: 0.01, save_every: 5}
 """

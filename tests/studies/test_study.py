@@ -70,7 +70,7 @@ def test_a_changed_recipe_moves_the_folders_of_what_builds_on_it() -> None:
     before = {job.label: job.id for job in plan(study())}
     longer = study("training.optimization.n_steps=11")
     for job in plan(longer):
-        same = job.kind is RunKind.PRETRAIN or " base " in job.label
+        same = job.kind in (RunKind.PRETRAIN, RunKind.PACK) or " base " in job.label
         assert (before[job.label] == job.id) == same
 
 

@@ -44,6 +44,7 @@ def adapter(request: Any, base: Path, tmp_path: Path) -> Path:
     config = TrainingConfig(
         base_model="tiny",
         method=request.param,
+        layout="bucketed",
         n_examples=40,
         n_validation=8,
         optimization=OPTIMIZATION,

@@ -54,6 +54,7 @@ def config(method: str, *, n: int = 60, **changes: Any) -> TrainingConfig:
     return TrainingConfig(
         base_model="tiny",
         method=method,
+        layout="bucketed",
         n_examples=n,
         n_validation=32,
         optimization=optimization,

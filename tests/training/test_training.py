@@ -12,19 +12,31 @@ import torch
 
 from astraios import methods, registry
 from astraios.data import Row
-from astraios.data.packing import pack
+from astraios.data.pack import load_tokenizer
 from astraios.data.tokens import TokenizedRecord, row
-from astraios.errors import DataError, MethodError, MissingDataError, TrainingError
+from astraios.errors import (
+    DataError,
+    ForeignRunError,
+    MethodError,
+    MissingDataError,
+    TrainingError,
+)
 from astraios.files import read_json, read_records
 from astraios.records import Cost, RunKind, Step
 from astraios.runs import Run, is_done
 from astraios.training.base import load_base
 from astraios.training.batches import mean_loss
-from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
+from astraios.training.config import (
+    Optimization,
+    PretrainingConfig,
+    TrainingConfig,
+    pack_config,
+)
 from astraios.training.fit import fit
 from astraios.training.optimizers import schedule
 from astraios.training.pretrain import MODEL, make_model, pretrain
-from astraios.training.tune import ADAPTER, training_rows, tune
+from astraios.training.rows import data_folder, ensure_packed, training_rows
+from astraios.training.tune import ADAPTER, start, tune
 
 OPTIMIZATION = Optimization(
     n_steps=12,
@@ -66,8 +78,27 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(method: str, **changes: Any) -> TrainingConfig:
-    values = {"n_examples": 60, "n_validation": 8, "optimization": OPTIMIZATION, **changes}
+    values = {
+        "n_examples": 60,
+        "n_validation": 8,
+        "layout": "bucketed",
+        "optimization": OPTIMIZATION,
+        **changes,
+    }
     return TrainingConfig(base_model="tiny", method=method, **values)
+
+
+def rows_of(config: TrainingConfig, base: Path, root: Path) -> tuple[list[Row], list[Row]]:
+    """Rows in the order they are seen, and the validation rows."""
+    packing = pack_config(config)
+    folder = data_folder(packing, root)
+    ensure_packed(packing, folder, tokenizer=load_tokenizer(base))
+    rows, validation = training_rows(config, folder)
+    return list(rows), validation
+
+
+def ids_of(rows: list[Row]) -> list[list[int]]:
+    return [list(row.ids) for row in rows]
 
 
 def steps(folder: Path) -> list[Step]:
@@ -131,9 +162,9 @@ def test_validation_loss_is_that_of_the_saved_weights(
     method: str, base: Path, tmp_path: Path
 ) -> None:
     tune(small(method), tmp_path / "run", base=base)
-    model, tokenizer = load_base(base)
+    model, _ = load_base(base)
     loaded = registry.load(methods, "method", method).load(model, tmp_path / "run" / ADAPTER)
-    _, validation = training_rows(config(method), tokenizer)
+    _, validation = rows_of(config(method), base, tmp_path)
     last = [s.validation_loss for s in steps(tmp_path / "run") if s.validation_loss][-1]
     assert mean_loss(loaded, validation, pad_id=1) == pytest.approx(last, abs=1e-6)
 
@@ -153,16 +184,21 @@ def test_a_finished_run_is_left_alone(base: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "manifest.json").stat().st_mtime_ns == before
 
 
-def test_all_methods_see_the_same_rows_in_the_same_order(base: Path) -> None:
-    tokenizer = load_base(base)[1]
-    assert training_rows(config("fft"), tokenizer) == training_rows(config("ia3"), tokenizer)
+def test_all_methods_see_the_same_rows_in_the_same_order(base: Path, tmp_path: Path) -> None:
+    one, other = (rows_of(config(method), base, tmp_path) for method in ("fft", "ia3"))
+    assert ids_of(one[0]) == ids_of(other[0]) and ids_of(one[1]) == ids_of(other[1])
 
 
-def test_seeds_change_the_rows_but_not_the_validation_rows(base: Path) -> None:
-    tokenizer = load_base(base)[1]
-    one, other = (training_rows(config("fft", seed=seed), tokenizer) for seed in (0, 1))
-    assert one[0] != other[0]
-    assert one[1] == other[1]
+@pytest.mark.parametrize("layout", ["bucketed", "best_fit", "constant_length"])
+def test_seeds_change_the_rows_but_not_the_validation_rows(
+    layout: str, base: Path, tmp_path: Path
+) -> None:
+    one, other = (
+        rows_of(config("fft", seed=seed, layout=layout, block_length=200), base, tmp_path)
+        for seed in (0, 1)
+    )
+    assert ids_of(one[0]) != ids_of(other[0])
+    assert sorted(ids_of(one[1])) == sorted(ids_of(other[1]))
 
 
 def documents() -> list[TokenizedRecord]:
@@ -173,18 +209,6 @@ def documents() -> list[TokenizedRecord]:
     ]
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_documents_of_a_packed_row_do_not_see_each_other(training: bool) -> None:
-    model = make_model(BASE, 300).train(training)
-    model.config.use_cache = False
-    (packed,) = pack(documents(), 20)
-    joined = model(
-        input_ids=torch.tensor([packed.ids]), position_ids=torch.tensor([packed.positions])
-    ).logits[0]
-    alone = torch.cat([model(input_ids=torch.tensor([d.ids_T])).logits[0] for d in documents()])
-    assert torch.allclose(joined, alone, atol=1e-5)
-
-
 def test_the_mean_loss_weighs_tokens_not_rows() -> None:
     model = make_model(BASE, 300).eval()
     rows = [row(document) for document in documents()]
@@ -193,15 +217,59 @@ def test_the_mean_loss_weighs_tokens_not_rows() -> None:
     assert mean_loss(model, rows, batch=2) == pytest.approx(expected, rel=1e-5)
 
 
-def test_packed_tuning_runs(base: Path, tmp_path: Path) -> None:
-    tune(config("lora", layout="packed", n_examples=400), tmp_path / "run", base=base)
+@pytest.mark.parametrize("method", ["lora", "ptuning"])
+@pytest.mark.parametrize("layout", ["best_fit", "constant_length"])
+def test_packed_tuning_runs(method: str, layout: str, base: Path, tmp_path: Path) -> None:
+    packed = config(method, layout=layout, n_examples=400, block_length=200)
+    tune(packed, tmp_path / "run", base=base)
     losses = [s.validation_loss for s in steps(tmp_path / "run") if s.validation_loss]
     assert losses[-1] < losses[0]
 
 
-def test_prompt_methods_refuse_packed_rows(base: Path, tmp_path: Path) -> None:
+def test_prompt_tuning_sees_its_virtual_tokens_in_every_document(
+    base: Path, tmp_path: Path
+) -> None:
+    alone = config("ptuning", layout="bucketed")
+    packed = config("ptuning", layout="best_fit", block_length=200)
+    model = start(alone, base).eval()
+    losses = [
+        mean_loss(model, rows_of(one, base, tmp_path)[1], pad_id=1) for one in (alone, packed)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+
+
+def test_prefixes_refuse_packed_rows(base: Path, tmp_path: Path) -> None:
     with pytest.raises(MethodError, match="set layout to bucketed"):
-        tune(config("ptuning", layout="packed"), tmp_path / "run", base=base)
+        tune(config("prefix", layout="best_fit"), tmp_path / "run", base=base)
+
+
+def test_documents_longer_than_the_positions_of_the_model_are_refused(
+    base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"30 virtual tokens, and the model has 256 positions"):
+        tune(
+            config("ptuning", layout="constant_length", block_length=240),
+            tmp_path / "run",
+            base=base,
+        )
+
+
+def test_changed_data_are_not_mixed_with_what_was_begun(base: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "mine.jsonl"
+    line = '{"prompt": "add %d", "completion": "return v + %d"}\n'
+    corpus.write_text("".join(line % (n, n) for n in range(90)))
+    mine = config("lora", corpus=str(corpus), n_examples=None, n_validation=4)
+    with pytest.raises(KilledError):
+        tune(mine, tmp_path / "run", base=base, progress=killer(5))
+    corpus.write_text("".join(line % (n, n) for n in range(80)))
+    with pytest.raises(ForeignRunError, match="made from other inputs"):
+        tune(mine, tmp_path / "run", base=base)
+
+
+def test_trained_weights_are_fp32_over_any_base(base: Path) -> None:
+    for method in ("fft", "lora"):
+        tuned = start(config(method, base_precision="bf16"), base)
+        assert {p.dtype for p in tuned.parameters() if p.requires_grad} == {torch.float32}
 
 
 def test_a_record_longer_than_a_block_is_named(base: Path, tmp_path: Path) -> None:

@@ -6,19 +6,17 @@ work failed or has faults, 2 bad usage or input, 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import logging
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
 from astraios import __version__
+from astraios.cli.data import data_app
+from astraios.cli.options import AsJson, DataDir, Out, Overrides, interruptible, print_json
+from astraios.cli.tuning import merge, pack, train
 from astraios.errors import AstraiosError, WorkError
 
 app = typer.Typer(
@@ -30,20 +28,10 @@ app = typer.Typer(
 )
 study_app = typer.Typer(help="Plan, run and inspect a study.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
+app.add_typer(data_app, name="data")
 
-Out = Annotated[Path, typer.Option("--out", help="Folder that run folders are made in.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Benchmark files; else ASTRAIOS_DATA, else the hub."),
-]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Processes at a time; one a core by default.")
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Override config fields.")
 ]
 SandboxLevel = Annotated[
     str,
@@ -69,32 +57,6 @@ def main() -> None:
             )
             sys.exit(2)
         raise
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end with one line: nothing is lost, the same command goes on."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; run the same command again to continue\n")
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _print_json(value: Any) -> None:
-    def plain(item: Any) -> Any:
-        if isinstance(item, BaseModel):
-            return item.model_dump(mode="json")
-        return str(item)
-
-    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False) + "\n")
 
 
 def _show_version(wanted: bool) -> None:
@@ -160,7 +122,7 @@ def _run_study(
     study = read_study(name, overrides)
     root = out / study.name
     display = StudyDisplay()
-    with _interruptible():
+    with interruptible():
         try:
             summary = run_study(
                 study,
@@ -177,7 +139,7 @@ def _run_study(
         paths = _write_report(root, None, as_json)
     if as_json:
         failed = [{"job": job.id, "message": message} for job, message in summary.failed]
-        _print_json({"study": study.name, "root": root, "report": paths, "failed": failed})
+        print_json({"study": study.name, "root": root, "report": paths, "failed": failed})
     if not summary.complete:
         raise WorkError(
             f"{len(summary.failed)} jobs failed and {len(summary.skipped)} were skipped for it; "
@@ -225,95 +187,15 @@ def study_status(
         for j in plan(read)
     ]
     if as_json:
-        _print_json({"study": read.name, "root": root, "jobs": rows})
+        print_json({"study": read.name, "root": root, "jobs": rows})
         return
     tell(table(rows))
     n_done = sum(row["state"] == "done" for row in rows)
     tell(f"\n{n_done} of {len(rows)} jobs are done")
 
 
-@app.command()
-def train(
-    config: Annotated[Path, typer.Argument(help="YAML of a TrainingConfig.")],
-    overrides: Overrides = None,
-    out: Out = Path("runs"),
-    data_dir: DataDir = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen, from three steps; train not.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Tune one base model by one method."""
-    from astraios.cli.display import bar, shown, table
-    from astraios.cli.display import out as tell
-    from astraios.config import data_dir as find_data
-    from astraios.config import fingerprint, read_yaml
-    from astraios.training.config import EMBEDDED, TrainingConfig
-
-    read = read_yaml(config, TrainingConfig, overrides or ())
-    folder = out / f"train-{read.method}-{fingerprint(read)}"
-    from astraios.training.pretrain import MODEL, pretrain
-    from astraios.training.process import settle
-    from astraios.training.tune import tune
-
-    settle()
-    base: Path | None = None
-    inputs: dict[str, str] = {}
-    with _interruptible():
-        embedded = EMBEDDED.get(read.base_model)
-        if embedded:
-            base = out / f"base-{embedded.name}-{fingerprint(embedded)}"
-            inputs["base"] = base.name
-            with bar(f"pretrain {embedded.name}", "steps") as progress:
-                pretrain(embedded, base, progress=progress)
-            base /= MODEL
-        if dry_run:
-            from astraios.training.outlook import outlook
-
-            found = outlook(read, base, data_dir=find_data(data_dir))
-            if as_json:
-                _print_json(found)
-            else:
-                tell(table([{"": name, "is": shown(value)} for name, value in found]))
-            return
-        with bar(f"tune {read.base_model} {read.method}", "steps") as progress:
-            tune(
-                read,
-                folder,
-                base=base,
-                inputs=inputs,
-                data_dir=find_data(data_dir),
-                progress=progress,
-            )
-    if as_json:
-        _print_json({"run": folder})
-    else:
-        tell(f"run: {folder}")
-
-
-@app.command()
-def merge(
-    adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
-    base: Annotated[str, typer.Option(help="Its base model: a folder or a hub id.")],
-    to: Annotated[Path, typer.Option(help="New folder for the merged model.")],
-    revision: Annotated[str | None, typer.Option(help="Of the base, on the hub.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Fold an adapter into its base: an ordinary checkpoint, checked against the two."""
-    from astraios.cli.display import out as tell
-    from astraios.training.merge import merge as fold
-    from astraios.training.process import settle
-
-    settle()
-    with _interruptible():
-        result = fold(adapter, base, to, revision=revision)
-    if as_json:
-        _print_json({"folder": to, **result.model_dump()})
-    else:
-        tell(
-            f"merged {result.method} into {to}; largest change of a logit "
-            f"{result.largest_difference:.1e}"
-        )
+for verb in (pack, train, merge):
+    app.command()(verb)
 
 
 @app.command()
@@ -351,7 +233,7 @@ def grade(
     from astraios.config import data_dir as find_data
     from astraios.evaluation.grade import grade as grade_file
 
-    with _interruptible(), bar(f"grade {task}", "samples") as progress:
+    with interruptible(), bar(f"grade {task}", "samples") as progress:
         result = grade_file(
             generations,
             task,
@@ -374,7 +256,7 @@ def grade(
     for name, why in result.known_exceptions.items():
         say(f"the reference solution of {name} does not pass here, as is known: {why}")
     if as_json:
-        _print_json(result.as_json())
+        print_json(result.as_json())
     else:
         guessable = any(score.chance is not None for score in result.scores)
         tell(table([score_row(score, guessable) for score in result.scores]))
@@ -399,10 +281,10 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write tables, figures and one HTML page from run folders."""
-    with _interruptible():
+    with interruptible():
         index = _write_report(runs, out, as_json)
     if as_json:
-        _print_json({"report": index})
+        print_json({"report": index})
 
 
 @app.command("list")
@@ -417,7 +299,7 @@ def list_parts(
 
     listed = {name: parts.rows(name) for name in ([kind] if kind else parts.kinds())}
     if as_json:
-        _print_json(listed)
+        print_json(listed)
         return
     for name, rows in listed.items():
         if not kind:
@@ -436,7 +318,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     rows = machine.rows()
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         tell(table(rows))
 
@@ -454,12 +336,12 @@ def show(
     if problem is None:
         manifest = inspect.manifest(run)
         if as_json:
-            _print_json(manifest)
+            print_json(manifest)
         else:
             tell(inspect.manifest_text(manifest))
         return
     story = inspect.problem(run, problem)
     if as_json:
-        _print_json(story)
+        print_json(story)
     else:
         tell(inspect.problem_text(story))

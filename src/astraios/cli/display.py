@@ -28,6 +28,7 @@ from astraios.studies.plan import Job
 
 UNITS = {
     RunKind.PRETRAIN: "steps",
+    RunKind.PACK: "records",
     RunKind.TRAIN: "steps",
     RunKind.GENERATE: "completions",
     RunKind.JUDGE: "programs",

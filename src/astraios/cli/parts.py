@@ -26,7 +26,7 @@ NEEDS_TRAIN = ("methods", "engines")
 
 def kinds() -> tuple[str, ...]:
     """Names that `astraios list` takes."""
-    return (*PACKAGES, "tasks", "templates", "base-models", "studies")
+    return (*PACKAGES, "tasks", "templates", "base-models", "recipes", "studies")
 
 
 def rows(kind: str) -> list[Row]:
@@ -39,6 +39,7 @@ def rows(kind: str) -> list[Row]:
         "tasks": _tasks,
         "templates": _templates,
         "base-models": _base_models,
+        "recipes": _recipes,
         "studies": _studies,
         "languages": _languages,
     }
@@ -121,6 +122,13 @@ def _base_models() -> list[Row]:
         _row(name, f"pretrained here: GPTBigCode, width {c.hidden}, {c.n_layers} layers", missing)
         for name, c in EMBEDDED.items()
     ]
+
+
+def _recipes() -> list[Row]:
+    from astraios.training import recipes
+
+    missing = "" if find_spec("torch") else "pip install 'astraios[train]'"
+    return [_row(name, recipes.summary(name), missing) for name in recipes.names()]
 
 
 def _studies() -> list[Row]:

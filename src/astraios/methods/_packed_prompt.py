@@ -14,7 +14,7 @@ of a virtual token is computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ __all__ = ["is_packed", "packed_forward"]
 _IGNORED = -100
 
 
-def is_packed(position_ids: Tensor | None) -> bool:
+def is_packed(position_ids: Tensor | None) -> TypeGuard[Tensor]:
     """Whether a row holds more than one document: positions start again inside of it."""
     return position_ids is not None and bool((position_ids[:, 1:] == 0).any())
 

@@ -4,6 +4,7 @@ A job's folder ends in a fingerprint of its config *and* of the jobs it builds o
 recipe never meets the leftovers of another one.
 
     base/<model>-<fp>                                 pretrain   (embedded base models only)
+    data/<model>/<corpus>-<fp>                        pack       (one for all that share the data)
     train/<model>/<method>/seed<k>-<fp>               train
     eval/<model>/<method>/seed<k>/<task>-<fp>         generate
     eval/<model>/<method>/seed<k>/<task>-<fp>/judged-<fp>   judge
@@ -20,12 +21,13 @@ from pydantic import BaseModel
 
 from astraios import tasks
 from astraios.config import digest, fingerprint, identity
+from astraios.data.config import PackConfig
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.judge import JudgeConfig, judge_config
 from astraios.records import RunKind, Sampling
 from astraios.studies.study import BASE, Arm, Study, arms, training_config
 from astraios.tasks import Task
-from astraios.training.config import EMBEDDED, PretrainingConfig, TrainingConfig
+from astraios.training.config import EMBEDDED, PretrainingConfig, TrainingConfig, pack_config
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Job:
     id: str
     """The folder, relative to the study's."""
     kind: RunKind
-    config: PretrainingConfig | TrainingConfig | EvaluationConfig | JudgeConfig
+    config: PretrainingConfig | PackConfig | TrainingConfig | EvaluationConfig | JudgeConfig
     after: tuple[str, ...] = ()
     """Jobs whose results this one reads; all must be done before it."""
     label: str = ""
@@ -63,7 +65,10 @@ def plan(study: Study) -> list[Job]:
         jobs += first
         for arm in arms(study):
             if arm.base_model == base_model:
-                train = _train(study, arm, base)
+                packing = _pack(study, arm, base)
+                if packing not in jobs:
+                    jobs.append(packing)
+                train = _train(study, arm, base, packing)
                 jobs.append(train)
                 jobs += _evaluate(study, arm, asked, base, train, checked)
     return jobs
@@ -77,9 +82,24 @@ def _pretrain(name: str) -> Job | None:
     return Job(folder, RunKind.PRETRAIN, config, label=f"pretrain {name}")
 
 
-def _train(study: Study, arm: Arm, base: Job | None) -> Job:
+def _pack(study: Study, arm: Arm, base: Job | None) -> Job:
+    config = pack_config(training_config(study, arm))
+    inputs = {"base": base.id} if base else {}
+    model, corpus = _name(arm.base_model), _name(config.corpus)
+    return Job(
+        f"data/{model}/{corpus}-{_fingerprint(config, *inputs.values())}",
+        RunKind.PACK,
+        config,
+        after=tuple(inputs.values()),
+        label=f"pack {corpus} for {model}",
+        inputs=inputs,
+    )
+
+
+def _train(study: Study, arm: Arm, base: Job | None, packing: Job) -> Job:
     config = training_config(study, arm)
     inputs = {"base": base.id} if base else {}
+    inputs["data"] = packing.id
     folder = f"train/{_name(arm.base_model)}/{arm.method}/seed{arm.seed}"
     return Job(
         f"{folder}-{_fingerprint(config, *inputs.values())}",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from astraios import methods, registry, tasks
+from astraios.data.config import PackConfig
 from astraios.errors import AstraiosError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.judge import JudgeConfig, judge
@@ -38,12 +39,26 @@ def work(job: Job, root: Path, *, sandbox: str, data_dir: Path | None, progress:
 
         assert isinstance(job.config, PretrainingConfig)
         pretrain(job.config, folder, progress=progress)
+    elif job.kind is RunKind.PACK:
+        from astraios.data.pack import load_tokenizer, pack
+
+        assert isinstance(job.config, PackConfig)
+        source = _model_folder(job, root) or job.config.tokenizer
+        tokenizer = load_tokenizer(source, job.config.revision)
+        pack(job.config, folder, tokenizer=tokenizer, data_dir=data_dir, progress=progress)
     elif job.kind is RunKind.TRAIN:
         from astraios.training.tune import tune
 
         assert isinstance(job.config, TrainingConfig)
-        base = _model_folder(job, root)
-        tune(job.config, folder, base=base, inputs=job.inputs, data_dir=data_dir, progress=progress)
+        tune(
+            job.config,
+            folder,
+            base=_model_folder(job, root),
+            data=root / job.inputs["data"],
+            inputs=job.inputs,
+            data_dir=data_dir,
+            progress=progress,
+        )
     elif job.kind is RunKind.GENERATE:
         _generate(job, root, folder, data_dir, progress)
     elif job.kind is RunKind.JUDGE:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -35,21 +37,20 @@ class Collator:
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         length = max(len(row.ids) for row in rows)
 
-        def padded(lists: Iterable[list[int]], fill: int) -> torch.Tensor:
-            return torch.tensor([items + [fill] * (length - len(items)) for items in lists])
+        def padded(parts: Iterable[Any], fill: int | None) -> torch.Tensor:
+            found_BT = np.empty((len(rows), length), np.int64)
+            for to_T, part in zip(found_BT, parts, strict=True):
+                to_T[: len(part)] = part
+                to_T[len(part) :] = part[-1] if fill is None else fill
+            return torch.from_numpy(found_BT)
 
         inputs = {
             "input_ids": padded((row.ids for row in rows), self.pad_id),
             "labels": padded((row.labels for row in rows), IGNORED),
         }
-        if any(row.positions != list(range(len(row.ids))) for row in rows):
-            # Padding continues the count, so that it does not look like another document.
-            inputs["position_ids"] = torch.tensor(
-                [
-                    [*row.positions, *(row.positions[-1] for _ in range(length - len(row.ids)))]
-                    for row in rows
-                ]
-            )
+        if any(not np.array_equal(row.positions, np.arange(len(row.ids))) for row in rows):
+            # A repeated position is no document's beginning, and the model has it.
+            inputs["position_ids"] = padded((row.positions for row in rows), None)
         return inputs
 
 

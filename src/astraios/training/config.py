@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from astraios.config import OPERATIONAL, Config
-from astraios.data.config import DataConfig
+from astraios.data.config import DataConfig, PackConfig
+from astraios.data.sources import find_corpus
 
 BasePrecision = Literal["fp32", "bf16", "int8", "nf4"]
 
@@ -75,13 +76,41 @@ class TrainingConfig(DataConfig):
     method: str
     method_options: dict[str, Any] = Field(default_factory=dict)
     base_precision: BasePrecision = "fp32"
-    """Of the base's weights; the same for every method unless a study says otherwise."""
+    """Of the base's weights; the same for every method unless a study says otherwise. Weights that
+    are trained are read so and held in fp32, where small updates are not lost."""
     compute_precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: matrix products under autocast. The method's own weights stay fp32 masters."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
+    sharding: Literal["none", "fsdp2", "zero3"] = Field(
+        default="none", json_schema_extra=OPERATIONAL
+    )
+    """How several devices hold the model: each a copy; or each a part, by PyTorch's FSDP2 or by
+    DeepSpeed's ZeRO-3."""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        default=(), json_schema_extra=OPERATIONAL
+    )
+    """Who is told of losses besides the run folder, by the Trainer's callbacks."""
     optimization: Optimization
     seed: int = 0
+
+
+def pack_config(config: TrainingConfig) -> PackConfig:
+    """What has to be packed for `config`; trainings that differ in other things share it.
+
+    Raises:
+        UnknownNameError: if there is no such corpus.
+    """
+    plan = config.optimization
+    endless = config.layout == "constant_length"
+    drawn = endless or find_corpus(config.corpus).endless
+    return PackConfig(
+        **{name: getattr(config, name) for name in DataConfig.model_fields},
+        tokenizer=config.base_model,
+        revision=config.revision,
+        n_rows=plan.n_steps * plan.batch_size if endless else None,
+        seed=config.seed if drawn else 0,
+    )
 
 
 def _base(name: str, hidden: int, n_layers: int, n_steps: int, rate: float) -> PretrainingConfig:

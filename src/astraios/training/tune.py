@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from astraios import methods, registry
-from astraios.data import Corpus, Row, corpora
-from astraios.data.batches import bucketed
-from astraios.data.packing import pack
-from astraios.data.tokens import TokenizedRecord, row, tokenize
-from astraios.errors import DataError, MethodError
+from astraios import methods
+from astraios.data.pack import load_tokenizer
+from astraios.data.sources import find_corpus
+from astraios.errors import MethodError
 from astraios.methods import Method
 from astraios.progress import Progress, silent
 from astraios.records import Cost, RunKind
 from astraios.runs import Run
-from astraios.templates import template
 from astraios.training import checkpoints
 from astraios.training.base import QUANTISED, load_base, prepared
-from astraios.training.config import TrainingConfig
+from astraios.training.config import TrainingConfig, pack_config
 from astraios.training.fit import fit
 from astraios.training.processes import open_run, processes
+from astraios.training.rows import check_positions, data_folder, ensure_packed, training_rows
 
 ADAPTER = "adapter"
 BEST = "adapter-best"
@@ -34,17 +31,22 @@ def tune(
     folder: Path,
     *,
     base: Path | None = None,
+    data: Path | None = None,
     inputs: dict[str, str] | None = None,
     data_dir: Path | None = None,
     progress: Progress = silent,
 ) -> None:
     """Tune the base model of `config` in the run folder `folder`, or finish that run.
 
+    The corpus is packed first, unless it lies packed in `data`: a run folder of its own, which all
+    trainings on the same data share.
+
     Args:
         config: what to train.
         folder: run folder; the tuned weights end up in `folder/adapter`, and those of the lowest
             validation loss, where that was not the last, in `folder/adapter-best`.
         base: where the base model lies when `config.base_model` is an embedded one's name.
+        data: the packed corpus; by default a folder beside `folder`.
         inputs: run ids the manifest should name.
         data_dir: folder of data files.
         progress: called after every step.
@@ -55,24 +57,22 @@ def tune(
             f"method {config.method!r} trains the base, whose weights in "
             f"{config.base_precision} cannot be trained; set base_precision to bf16 or fp32"
         )
+    source = base or config.base_model
+    packing = pack_config(config)
+    inputs = inputs or {}
+    data = data or data_folder(
+        packing, folder.parent, base=inputs.get("base", ""), data_dir=data_dir
+    )
+    inputs = {"data": data.name, "corpus": find_corpus(config.corpus).data_hash(data_dir), **inputs}
     run = open_run(folder, kind=RunKind.TRAIN, config=config, inputs=inputs)
     with run:
         if run.done:
             return
-        model, tokenizer = load_base(
-            base or config.base_model, config.revision, precision=config.base_precision
-        )
-        if tokenizer.eos_token_id is None:
-            raise DataError(
-                f"the tokenizer of {config.base_model!r} has no end-of-text token; "
-                "set its eos_token, or generation will never end"
-            )
-        rows, validation = training_rows(config, tokenizer, data_dir)
-        torch.manual_seed(config.seed)  # the new weights of a method are drawn from it
-        tuned = method.apply(
-            prepared(model, config.base_precision),
-            method.options_for(config.method_options, config.optimization.n_steps),
-        )
+        tokenizer = load_tokenizer(source, config.revision)
+        ensure_packed(packing, data, tokenizer=tokenizer, data_dir=data_dir)
+        rows, validation = training_rows(config, data)
+        tuned = start(config, source)
+        check_positions(tuned, config, data)
         cost = fit(
             tuned,
             rows,
@@ -88,6 +88,27 @@ def tune(
         if processes().is_main_process:
             _finish(run, method, tuned, cost, config.optimization.n_steps)
         processes().wait_for_everyone()
+
+
+def start(config: TrainingConfig, source: str | Path) -> Any:
+    """The base model at `source` with the method's weights on it, as the first step finds it.
+
+    What is trained is fp32, whatever the base was read in: small updates are lost in bf16.
+
+    Raises:
+        MissingDataError: if there is no such base.
+        MethodError: if the method does not fit it.
+    """
+    method = methods.method(config.method)
+    model, _ = load_base(source, config.revision, precision=config.base_precision)
+    torch.manual_seed(config.seed)  # the new weights of a method are drawn from it
+    tuned: Any = method.apply(
+        prepared(model, config.base_precision),
+        method.options_for(config.method_options, config.optimization.n_steps),
+    )
+    if method.trains_base:
+        tuned.float()
+    return tuned
 
 
 def _finish(run: Run, method: Method, tuned: Any, cost: Cost, n_steps: int) -> None:
@@ -109,60 +130,3 @@ def pad_id(tokenizer: Any) -> int:
     """The padding token, else end-of-text; padding never counts in a loss."""
     found = tokenizer.pad_token_id
     return int(tokenizer.eos_token_id if found is None else found)
-
-
-def training_rows(
-    config: TrainingConfig, tokenizer: Any, data_dir: Path | None = None
-) -> tuple[list[Row], list[Row]]:
-    """Rows in the order they are seen, and the validation rows.
-
-    Depends on the corpus and the seed only, so every method sees the same rows in the same order.
-
-    Raises:
-        DataError: if the corpus gives no records, or one does not fit a row.
-        MethodError: if the method cannot learn from this layout.
-    """
-    if config.layout == "packed" and methods.method(config.method).adds_tokens:
-        raise MethodError(
-            f"method {config.method!r} puts virtual tokens before a row, where only the first of "
-            "its packed documents would see them; set layout to bucketed"
-        )
-    train = _documents(config, tokenizer, "train", config.n_examples, data_dir)
-    held_out = _documents(config, tokenizer, "validation", config.n_validation, data_dir)
-    if config.layout == "packed":
-        rows = list(pack(train, config.block_length))
-    else:
-        rows = [row(document) for document in train]
-    size, n_steps = config.optimization.batch_size, config.optimization.n_steps
-    if len(rows) < size:
-        raise DataError(
-            f"corpus {config.corpus!r} gives {len(rows)} rows, fewer than one batch of {size}; "
-            "raise n_examples or lower optimization.batch_size"
-        )
-    epochs = (
-        batch
-        for epoch in count()
-        for batch in bucketed([len(r.ids) for r in rows], size, config.seed * 1_000 + epoch)
-    )
-    ordered = [rows[at] for batch in islice(epochs, n_steps) for at in batch]
-    return ordered, [row(document) for document in held_out]
-
-
-def _documents(
-    config: TrainingConfig, tokenizer: Any, split: str, n: int, data_dir: Path | None
-) -> list[TokenizedRecord]:
-    corpus: Corpus = registry.load(corpora, "corpus", config.corpus)
-    asked = template(config.template)
-    seed = config.seed if split == "train" else 0  # every seed is validated on the same records
-    documents = []
-    for record in islice(corpus.records(split, seed, data_dir), n):
-        document = tokenize(record, asked, tokenizer, config.loss_on)
-        if len(document.ids_T) > config.block_length:
-            raise DataError(
-                f"record {record.id!r} of corpus {config.corpus!r} has {len(document.ids_T)} "
-                f"tokens, more than block_length {config.block_length}; raise block_length"
-            )
-        documents.append(document)
-    if not documents:
-        raise DataError(f"corpus {config.corpus!r} has no {split} records")
-    return documents

@@ -1,0 +1,157 @@
+"""`astraios pack`, `train` and `merge`: from a corpus to a tuned model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from astraios.cli.options import AsJson, DataDir, Out, Overrides, interruptible, print_json
+
+if TYPE_CHECKING:
+    from astraios.data.config import PackConfig
+
+
+def _embedded(name: str, out: Path) -> tuple[Path | None, dict[str, str]]:
+    """Where the embedded base model `name` lies, pretrained if need be, and its run; else nothing.
+
+    Any other name is a folder or a hub id, which speaks for itself.
+    """
+    from astraios.cli.display import bar
+    from astraios.config import fingerprint
+    from astraios.training.config import EMBEDDED
+
+    embedded = EMBEDDED.get(name)
+    if embedded is None:
+        return None, {}
+    from astraios.training.pretrain import MODEL, pretrain
+
+    folder = out / f"base-{name}-{fingerprint(embedded)}"
+    with bar(f"pretrain {name}", "steps") as progress:
+        pretrain(embedded, folder, progress=progress)
+    return folder / MODEL, {"base": folder.name}
+
+
+def pack(
+    config: Annotated[Path, typer.Argument(help="YAML of a PackConfig.")],
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tokenize a corpus and pack it into rows, once for all trainings on it."""
+    from astraios.cli.display import out as tell
+    from astraios.cli.display import shown, table
+    from astraios.config import data_dir as find_data
+    from astraios.config import read_yaml
+    from astraios.data.blocks import read_report
+    from astraios.data.config import PackConfig
+
+    read = read_yaml(config, PackConfig, overrides or ())
+    from astraios.training.process import settle
+
+    settle()
+    with interruptible():
+        base, inputs = _embedded(read.tokenizer, out)
+        folder = _packed(read, base, out, inputs, find_data(data_dir))
+    report = read_report(folder)
+    if as_json:
+        print_json({"run": folder, **report.model_dump(mode="json")})
+        return
+    tell(table([{"": name, "is": shown(value)} for name, value in report]))
+    tell(f"run: {folder}")
+
+
+def _packed(
+    config: PackConfig, base: Path | None, out: Path, inputs: dict[str, str], data: Path | None
+) -> Path:
+    """The run folder of the packed corpus, packed if need be."""
+    from astraios.cli.display import bar
+    from astraios.data.pack import load_tokenizer
+    from astraios.training.rows import data_folder, ensure_packed
+
+    folder = data_folder(config, out, base=inputs.get("base", ""), data_dir=data)
+    tokenizer = load_tokenizer(base or config.tokenizer, config.revision)
+    with bar(f"pack {config.corpus}", "records") as progress:
+        ensure_packed(config, folder, tokenizer=tokenizer, data_dir=data, progress=progress)
+    return folder
+
+
+def train(
+    config: Annotated[
+        str, typer.Argument(help="YAML of a TrainingConfig, or a name of `astraios list recipes`.")
+    ],
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    data_dir: DataDir = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, from three steps; train not.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tune one base model by one method."""
+    from astraios.cli.display import bar, shown, table
+    from astraios.cli.display import out as tell
+    from astraios.config import data_dir as find_data
+    from astraios.config import fingerprint
+    from astraios.training.config import pack_config
+    from astraios.training.recipes import read_recipe
+
+    read = read_recipe(config, overrides or ())
+    folder = out / f"train-{read.method}-{fingerprint(read)}"
+    from astraios.training.process import settle
+    from astraios.training.tune import tune
+
+    settle()
+    data = find_data(data_dir)
+    with interruptible():
+        base, inputs = _embedded(read.base_model, out)
+        packed = _packed(pack_config(read), base, out, inputs, data)
+        if dry_run:
+            from astraios.training.outlook import outlook
+
+            found = outlook(read, packed, base)
+            if as_json:
+                print_json(found)
+            else:
+                tell(table([{"": name, "is": shown(value)} for name, value in found]))
+            return
+        with bar(f"tune {read.base_model} {read.method}", "steps") as progress:
+            tune(
+                read,
+                folder,
+                base=base,
+                data=packed,
+                inputs=inputs,
+                data_dir=data,
+                progress=progress,
+            )
+    if as_json:
+        print_json({"run": folder})
+    else:
+        tell(f"run: {folder}")
+
+
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    base: Annotated[str, typer.Option(help="Its base model: a folder or a hub id.")],
+    to: Annotated[Path, typer.Option(help="New folder for the merged model.")],
+    revision: Annotated[str | None, typer.Option(help="Of the base, on the hub.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold an adapter into its base: an ordinary checkpoint, checked against the two."""
+    from astraios.cli.display import out as tell
+    from astraios.training.merge import merge as fold
+    from astraios.training.process import settle
+
+    settle()
+    with interruptible():
+        result = fold(adapter, base, to, revision=revision)
+    if as_json:
+        print_json({"folder": to, **result.model_dump()})
+    else:
+        tell(
+            f"merged {result.method} into {to}; largest change of a logit "
+            f"{result.largest_difference:.1e}"
+        )
