@@ -5,7 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 
 class Meter:
@@ -40,7 +43,7 @@ class Meter:
 
     @property
     def energy_j(self) -> float | None:
-        """Joules that the processors' meters counted; None where they cannot be read.
+        """Joules that the meters of processors and GPUs counted; None where none can be read.
 
         It is the machine's: what else ran at the same time is in it.
         """
@@ -48,7 +51,7 @@ class Meter:
 
 
 class _Energy:
-    """Intel's and AMD's RAPL counters, of all processor packages, through Linux."""
+    """Intel's and AMD's RAPL counters through Linux, and those of GPUs through NVML."""
 
     def __init__(self, before: float) -> None:
         self._total = before
@@ -56,27 +59,46 @@ class _Energy:
 
     def spent(self) -> float | None:
         now = self._read()
-        if self._last is None or now is None:
+        if not self._last or not now:
             return None
-        for package, (joules, limit) in now.items():
-            since = joules - self._last.get(package, (joules, limit))[0]
+        for meter, (joules, limit) in now.items():
+            since = joules - self._last.get(meter, (joules, limit))[0]
             self._total += since if since >= 0 else since + limit  # the counter went round
         self._last = now
         return self._total
 
     @staticmethod
-    def _read() -> dict[str, tuple[float, float]] | None:
-        found = {}
-        try:
-            for zone in sorted(_RAPL.glob("intel-rapl:?")):
-                joules, limit = (
-                    int((zone / name).read_text()) / 1e6
-                    for name in ("energy_uj", "max_energy_range_uj")
-                )
-                found[zone.name] = (joules, limit)
-        except (OSError, ValueError):
-            return None
-        return found or None
+    def _read() -> dict[str, tuple[float, float]]:
+        return {**_processors(), **_gpus()}
+
+
+def _processors() -> dict[str, tuple[float, float]]:
+    """Package -> joules so far, and where its counter begins anew."""
+    found = {}
+    try:
+        for zone in sorted(_RAPL.glob("intel-rapl:?")):
+            joules, limit = (
+                int((zone / name).read_text()) / 1e6
+                for name in ("energy_uj", "max_energy_range_uj")
+            )
+            found[zone.name] = (joules, limit)
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _gpus() -> dict[str, tuple[float, float]]:
+    """The same of GPUs, whose counters hold a lifetime; needs the package nvidia-ml-py."""
+    if find_spec("pynvml") is None:
+        return {}
+    nvml: Any = import_module("pynvml")
+    try:
+        nvml.nvmlInit()
+        devices = [nvml.nvmlDeviceGetHandleByIndex(at) for at in range(nvml.nvmlDeviceGetCount())]
+        millijoules = [nvml.nvmlDeviceGetTotalEnergyConsumption(device) for device in devices]
+    except nvml.NVMLError:  # no driver, or a GPU older than its meter
+        return {}
+    return {f"gpu{at}": (value / 1e3, 0.0) for at, value in enumerate(millijoules)}
 
 
 _RAPL = Path("/sys/class/powercap")

@@ -272,6 +272,8 @@ class Step(Record):
     """Tokens per wall second since the last record."""
     peak_mib: float | None = None
     """Peak resident (CPU) or reserved (GPU) memory of the process so far."""
+    peak_allocated_mib: float | None = None
+    """Peak of what tensors took of a GPU's memory so far; None without one."""
 
 
 class Cost(Record):
@@ -282,6 +284,9 @@ class Cost(Record):
     n_tokens: int
     tokens_per_s: float
     peak_mib: float
+    """Of the process (CPU), or reserved on the first GPU."""
+    peak_allocated_mib: float | None = None
+    """Of the above, what tensors took of a GPU; None without one."""
     trainable_parameters: int = 0
     total_parameters: int = 0
     adapter_bytes: int = 0

@@ -24,10 +24,10 @@ from astraios.progress import Progress
 from astraios.records import Step
 from astraios.runs import Run
 from astraios.training import checkpoints
-from astraios.training.accounting import peak_mib
+from astraios.training.accounting import peak_allocated_mib, peak_mib
 from astraios.training.batches import mean_loss, tokens_by_step
 from astraios.training.config import Optimization
-from astraios.training.processes import processes
+from astraios.training.processes import mean_of, processes
 
 METRICS = "metrics"
 MEMORY = "method.safetensors"
@@ -49,7 +49,11 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         meter: Meter,
         progress: Progress,
         stop: Stop,
+        resumed: checkpoints.Spent | None = None,
     ) -> None:
+        self.trainer: Any = None
+        """The one it records; set once that is made."""
+        self.resumed = resumed
         self.run, self.validation, self.optimization = run, validation, optimization
         self.pad_id, self.meter, self.progress, self.stop = pad_id, meter, progress, stop
         self.step = 0
@@ -63,6 +67,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **k: Any) -> None:
         self.step = state.global_step
         self._mark = (self._tokens[self.step], self.meter.wall_s)
+        if self.resumed is not None:
+            # The next record is a mean over steps of which some are before the checkpoint.
+            self.trainer._tr_loss += self.resumed.unlogged
+            self.trainer._globalstep_last_logged = self.resumed.logged
         if self.step == 0:
             self._validate(k["model"], state)
 
@@ -96,12 +104,14 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 n_tokens=tokens,
                 tokens_per_s=rate,
                 peak_mib=peak_mib(self.meter.peak_mib),
+                peak_allocated_mib=peak_allocated_mib(),
             )
         )
         self._mark = (tokens, wall)
         self.note = f"loss {loss:.3f}, {rate:,.0f} tokens/s"
 
     def on_save(self, args: Any, state: Any, control: Any, **k: Any) -> None:
+        unlogged = mean_of(float(self.trainer._tr_loss))
         processes().wait_for_everyone()  # each process writes its own random state
         if not self.writes:
             return
@@ -111,6 +121,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             wall_s=self.meter.wall_s,
             cpu_s=self.meter.cpu_s,
             energy_j=self.meter.energy_j,
+            unlogged=unlogged,
+            logged=self.trainer._globalstep_last_logged,
         )
         checkpoints.complete(folder, spent)
 
@@ -145,7 +157,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         loss = mean_loss(model, self.validation, pad_id=self.pad_id)
         step = state.global_step
         self._write(Step(step=step, validation_loss=loss, n_tokens=self._tokens[step]))
-        if self.writes and step > 0:
+        if self.trainer.args.report_to:
+            self.trainer.log({"eval_loss": loss})
+        if step > 0:
             checkpoints.keep_best(model, self.run.folder, step, loss)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from astraios.training._parts import local
 from astraios.training.checkpoints import trainable
 
 _MIB = 2**20
@@ -41,19 +42,24 @@ def matmul_rate(device: str, dtype: torch.dtype) -> float:
     return 2 * size**3 / best
 
 
-def weight_bytes(model: nn.Module) -> int:
-    """Bytes of the trainable tensors: of their gradients, too."""
-    return sum(p.numel() * p.element_size() for p in trainable(model).values())
+def weight_bytes(model: nn.Module, *, here: bool = False) -> int:
+    """Bytes of the trainable tensors, and so of their gradients; `here`: this device's part."""
+    return sum(_bytes(p, here) for p in trainable(model).values())
 
 
-def state_bytes(optimizer: Any) -> int:
-    """Bytes of what the optimizer remembers."""
+def state_bytes(optimizer: Any, *, here: bool = False) -> int:
+    """Bytes of what the optimizer remembers; `here`: this device's part."""
     return sum(
-        value.numel() * value.element_size()
+        _bytes(value, here)
         for state in optimizer.state.values()
         for value in state.values()
         if isinstance(value, torch.Tensor)
     )
+
+
+def _bytes(tensor: torch.Tensor, here: bool) -> int:
+    tensor = local(tensor) if here else tensor
+    return tensor.numel() * tensor.element_size()
 
 
 def peak_mib(resident_mib: float) -> float:
@@ -61,3 +67,10 @@ def peak_mib(resident_mib: float) -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_reserved()) / _MIB
     return resident_mib
+
+
+def peak_allocated_mib() -> float | None:
+    """Peak memory of tensors on the GPU; None where there is none."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) / _MIB
+    return None

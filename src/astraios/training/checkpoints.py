@@ -3,8 +3,12 @@
     checkpoints/checkpoint-200/
       trainable.safetensors    every trainable tensor under its full name
       optimizer.pt ...         what the trainer needs beside the weights
-      complete.json            written last; a folder without it is torn and not used
+      complete.json            written last, with the size of every file before it
     checkpoints/best.safetensors   the weights of the lowest validation loss so far
+
+A folder without `complete.json`, or with a file of another size, is torn: it is never used, and the
+run goes on from the one before it. Files are on the disk before they are called complete, so that
+holds for a machine that loses its power, too.
 
 Weights are saved by name from the model in memory, not through `save_pretrained`, because PEFT
 keeps only the output of a prompt encoder: a P-Tuning run resumed from that has lost its encoder.
@@ -12,17 +16,22 @@ keeps only the output of a prompt encoder: a P-Tuning run resumed from that has 
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import shutil
 from pathlib import Path
 
+from pydantic import Field
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from astraios import files
-from astraios.errors import TrainingError
+from astraios.errors import DataError, TrainingError
 from astraios.records import Record
+from astraios.training._parts import put, whole
+from astraios.training.processes import processes
 
 FOLDER = "checkpoints"
 WEIGHTS = "trainable.safetensors"
@@ -37,6 +46,12 @@ class Spent(Record):
     wall_s: float
     cpu_s: float
     energy_j: float | None = None
+    unlogged: float = 0.0
+    """Sum of the losses of the steps since `logged`, which the next record is the mean of."""
+    logged: int = 0
+    """Step of the last record of a loss."""
+    sizes: dict[str, int] = Field(default_factory=dict)
+    """File of the checkpoint -> its bytes."""
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -45,10 +60,12 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write the trainable tensors of `model` to `folder`."""
-    with files.storage(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(_tensors(model), folder / WEIGHTS)
+    """Write the trainable tensors of `model` to `folder`; every process of the run takes part."""
+    tensors = _tensors(model)
+    if processes().is_main_process:
+        with files.storage(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, folder / WEIGHTS)
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -61,20 +78,28 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().contiguous() for name, p in trainable(model).items()}
+    """What is trained, put together where devices hold parts; empty but on the first process."""
+    found = {}
+    for name, parameter in trainable(model).items():
+        tensor = whole(parameter.detach())
+        if processes().is_main_process:
+            found[name] = tensor.contiguous()
+    return found
 
 
 def _fill(model: nn.Module, path: Path) -> None:
-    saved, wanted = load_file(path), trainable(model)
-    strange = sorted(set(saved) ^ set(wanted))
-    strange += [n for n in set(saved) & set(wanted) if saved[n].shape != wanted[n].shape]
-    if strange:
-        raise TrainingError(
-            f"checkpoint {str(path.parent)!r} does not fit the model: {strange[0]!r} differs; "
-            "remove the run's checkpoints folder to start it afresh"
-        )
-    for name, parameter in wanted.items():
-        parameter.data.copy_(saved[name])
+    wanted = trainable(model)
+    with safe_open(path, "pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        strange = sorted(set(shapes) ^ set(wanted))
+        strange += [n for n in set(shapes) & set(wanted) if shapes[n] != tuple(wanted[n].shape)]
+        if strange:
+            raise TrainingError(
+                f"checkpoint {str(path.parent)!r} does not fit the model: {strange[0]!r} differs; "
+                "remove the run's checkpoints folder to start it afresh"
+            )
+        for name, parameter in wanted.items():
+            put(parameter, file.get_tensor(name))
 
 
 # --- the best weights so far ------------------------------------------------------------------
@@ -96,11 +121,16 @@ def keep_best(model: nn.Module, run_folder: Path, step: int, loss: float) -> Non
     before = read_best(run_folder)
     if before is not None and before.validation_loss <= loss:
         return
+    processes().wait_for_everyone()  # all have read before the first one writes
+    tensors = _tensors(model)
+    if not processes().is_main_process:
+        return
     scratch = path.with_suffix(".part")
     about = Best(step=step, validation_loss=loss)
     with files.storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(_tensors(model), scratch, metadata={"best": about.model_dump_json()})
+        save_file(tensors, scratch, metadata={"best": about.model_dump_json()})
+        _settle(scratch)
         scratch.replace(path)
 
 
@@ -127,18 +157,67 @@ def remove(run_folder: Path) -> None:
 
 
 def complete(folder: Path, spent: Spent) -> None:
-    """Mark a checkpoint as whole."""
-    files.write_json(folder / COMPLETE, spent)
+    """Mark a checkpoint as whole, once all of it is on the disk."""
+    with files.storage(folder):
+        sizes = {}
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            _settle(path)
+            sizes[str(path.relative_to(folder))] = path.stat().st_size
+        _settle(folder)
+    files.write_json(folder / COMPLETE, spent.model_copy(update={"sizes": sizes}))
+    with files.storage(folder):
+        _settle(folder)
+        _settle(folder.parent)
 
 
 def latest(folder: Path) -> tuple[Path, Spent] | None:
-    """The newest whole checkpoint below `folder`."""
-    found = [
-        (int(match.group(1)), path)
-        for path in folder.glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / COMPLETE).exists()
-    ]
-    if not found:
-        return None
-    path = max(found)[1]
-    return path, files.read_json(path / COMPLETE, Spent)
+    """The newest whole checkpoint below `folder`; says so where a newer one is damaged."""
+    for path in reversed(_found(folder)):
+        spent, fault = _read(path)
+        if spent is not None:
+            return path, spent
+        if fault:
+            _LOG.warning("%s is damaged and not used: %s", path, fault)
+    return None
+
+
+def sweep(folder: Path) -> None:
+    """Remove torn checkpoints, which would count as the newest when old ones are removed."""
+    for path in _found(folder):
+        if _read(path)[0] is None:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoints, oldest step first."""
+    numbered = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in folder.glob("*"))
+    return [path for _, path in sorted((int(m.group(1)), path) for m, path in numbered if m)]
+
+
+def _read(path: Path) -> tuple[Spent | None, str]:
+    """What a whole checkpoint says of itself; else None, and what is wrong with a finished one."""
+    if not (path / COMPLETE).exists():
+        return None, ""
+    try:
+        spent = files.read_json(path / COMPLETE, Spent)
+    except DataError as error:
+        return None, str(error)
+    for name, size in spent.sizes.items():
+        file = path / name
+        there = file.stat().st_size if file.is_file() else None
+        if there != size:
+            what = "is missing" if there is None else f"has {there} bytes of {size}"
+            return None, f"{name} {what}"
+    return spent, ""
+
+
+def _settle(path: Path) -> None:
+    """Have the system put a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_LOG = logging.getLogger(__name__)

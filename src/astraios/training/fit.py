@@ -23,14 +23,21 @@ from astraios.methods import Method
 from astraios.progress import Progress, silent
 from astraios.records import Cost, Step
 from astraios.runs import Run
-from astraios.training import checkpoints
+from astraios.training import checkpoints, sharding
 from astraios.training._recorder import METRICS, MethodsOwn, Recorder, Stop
 from astraios.training._trainer import OurTrainer, arguments, out_of_memory, what_to_lower
-from astraios.training.accounting import matmul_rate, peak_mib, state_bytes, weight_bytes
+from astraios.training.accounting import (
+    matmul_rate,
+    peak_allocated_mib,
+    peak_mib,
+    state_bytes,
+    weight_bytes,
+)
 from astraios.training.batches import Collator, Rows
 from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.optimizers import optimizer_of, schedule
 from astraios.training.processes import processes
+from astraios.training.reporting import reporters
 
 
 def fit(
@@ -56,7 +63,7 @@ def fit(
         rows: `n_steps * batch_size` rows in the order they are seen.
         optimization: optimizer and schedule.
         run: where metrics go (`metrics.jsonl`) and checkpoints are kept.
-        recipe: compute precision and checkpointing; None: fp32, none.
+        recipe: compute precision, checkpointing, sharding and whom to tell; None: fp32 and none.
         validation: rows whose loss is recorded before, during and after.
         seed: for dropout.
         pad_id: fills rows on the right; never in the loss.
@@ -74,6 +81,9 @@ def fit(
     wanted = optimization.n_steps * optimization.batch_size
     if len(rows) != wanted:
         raise TrainingError(f"fit needs {wanted} rows in order, got {len(rows)}")
+    if recipe is not None:
+        sharding.refuse(recipe, method)
+    tellers = reporters(recipe.report_to if recipe else (), run)
     folder = run.folder / checkpoints.FOLDER
     resumed = checkpoints.latest(folder)
     processes().wait_for_everyone()  # all have looked before the first one writes
@@ -81,6 +91,7 @@ def fit(
         first_step = resumed[1].step if resumed else 0
         kept = [s for s in run.read(METRICS, Step) if s.step <= first_step] if resumed else []
         run.rewrite(METRICS, kept)
+        checkpoints.sweep(folder)
     meter = Meter(
         **resumed[1].model_dump(include={"wall_s", "cpu_s", "energy_j"}) if resumed else {}
     )
@@ -89,18 +100,32 @@ def fit(
     config: Any = model.config
     use_cache = config.use_cache
     config.use_cache = False  # a cache would switch document isolation off, silently
-    optimizer = optimizer_of(model, optimization)
+    trained = model if recipe is None else sharding.shard(model, recipe.sharding)
+    optimizer = optimizer_of(trained, optimization)
     with Stop() as stop:
-        recorder = Recorder(run, rows, validation, optimization, pad_id, meter, progress, stop)
-        trainer = OurTrainer(
-            model=model,
+        recorder = Recorder(
+            run,
+            rows,
+            validation,
+            optimization,
+            pad_id,
+            meter,
+            progress,
+            stop,
+            resumed and resumed[1],
+        )
+        trainer = sharding.trainer_of(recipe)(
+            model=trained,
             args=arguments(optimization, folder, seed, recipe),
             train_dataset=Rows(rows),
             data_collator=Collator(pad_id),
             # A checkpoint is whole when the recorder says so: it comes last.
-            callbacks=[*([MethodsOwn(method)] if method else []), recorder],
+            callbacks=[*tellers, *([MethodsOwn(method)] if method else []), recorder],
             optimizers=(optimizer, schedule(optimizer, optimization)),
         )
+        recorder.trainer = trainer
+        trainer.args.report_to = list(recipe.report_to) if recipe else []
+        trainer.args.run_name = run.folder.name
         if optimization.loss == "mean-of-means":
             trainer.model_accepts_loss_kwargs = False
         trainer.remove_callback(PrinterCallback)
@@ -115,7 +140,10 @@ def fit(
             config.use_cache = use_cache
     if recorder.step < optimization.n_steps:
         raise KeyboardInterrupt
-    return _cost(trainer, rows, meter)
+    cost = _cost(trainer, rows, meter)
+    if trained is not model:
+        sharding.gather(trained, model)
+    return cost
 
 
 def _cost(trainer: OurTrainer, rows: Sequence[Row], meter: Meter) -> Cost:
@@ -130,13 +158,14 @@ def _cost(trainer: OurTrainer, rows: Sequence[Row], meter: Meter) -> Cost:
         n_tokens=n_tokens,
         tokens_per_s=n_tokens / wall_s,
         peak_mib=peak_mib(meter.peak_mib),
+        peak_allocated_mib=peak_allocated_mib(),
         trainable_parameters=sum(p.numel() for p in checkpoints.trainable(model).values()),
         total_parameters=sum(p.numel() for p in model.parameters()),
         device_s=device_s,
         flops=flops,
         mfu=flops and flops / device_s / matmul_rate(str(trainer.args.device), dtype),
-        gradient_mib=weight_bytes(model) / 2**20,
-        optimizer_mib=state_bytes(trainer.optimizer) / 2**20,
+        gradient_mib=weight_bytes(model, here=True) / 2**20,
+        optimizer_mib=state_bytes(trainer.optimizer, here=True) / 2**20,
         energy_j=meter.energy_j,
     )
 

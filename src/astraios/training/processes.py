@@ -22,6 +22,16 @@ def processes() -> PartialState:
     return PartialState(cpu=not torch.cuda.is_available())
 
 
+def mean_of(value: float) -> float:
+    """The mean over all processes of the number that each has."""
+    state = processes()
+    if state.num_processes == 1:
+        return value
+    total = torch.tensor([value], device=state.device, dtype=torch.float32)
+    torch.distributed.all_reduce(total)
+    return float(total.item() / int(state.num_processes))
+
+
 def open_run(
     folder: Path, *, kind: RunKind, config: BaseModel, inputs: Mapping[str, str] | None = None
 ) -> runs.Run:
