@@ -41,20 +41,22 @@ pytestmark = [
 ]
 
 PROGRAM = """
-import json, os, random, signal, sys, time
+import gc, json, os, random, signal, sys, time
 from pathlib import Path
-import peft  # once, not in every child
-from transformers import GPTBigCodeForCausalLM
-from astraios.methods import _tuned
 from astraios.runs import is_done
 from astraios.training.config import TrainingConfig
 from astraios.training.process import settle
 from astraios.training.tune import tune
 
 settle(1)
+configs = Path(sys.argv[1]).read_text().splitlines()
+# What is made once in a process is made here, not in every child.
+warm = TrainingConfig.model_validate_json(configs[0])
+tune(warm, Path(sys.argv[3]) / "warm", base=Path(sys.argv[2]))
+gc.freeze()
 chance = random.Random(0)
 kills = {}
-for line in Path(sys.argv[1]).read_text().splitlines():
+for line in configs:
     config, folder = TrainingConfig.model_validate_json(line), Path(sys.argv[3])
     folder /= config.method
     kills[config.method] = 0
