@@ -165,6 +165,20 @@ def test_rows_in_several_files_of_a_folder_are_one_source(tmp_path, data):
     assert report.n_read == report.n_kept == 10
 
 
+def test_several_files_are_one_source_in_their_order(tmp_path, data):
+    write(data / "more.jsonl", [instruction(i) for i in range(8, 14)])
+    source = {"kind": "instructions", "data": ["tasks.jsonl", "more.jsonl"], "n": 9}
+    report = built(tmp_path / "run", config(source, chunk=4), data)
+    assert (report.n_read, report.n_kept) == (11 + 6, 9)
+    assert report.sources["instructions"].data == "tasks.jsonl, more.jsonl"
+    equal = [
+        row["place"]
+        for row in lines(tmp_path / "run" / "removed.jsonl")
+        if row["rule"] == "exact-duplicate"
+    ]
+    assert equal == ["more.jsonl:1", "more.jsonl:2"]
+
+
 # --- the same again ---------------------------------------------------------------------------
 
 

@@ -133,7 +133,10 @@ def _report(
         steps=plan.steps,
         sources={
             source.title: tally.source(
-                source.title, source.data, plan.inputs[f"source {source.title}"], plan.steps
+                source.title,
+                ", ".join(source.places),
+                plan.inputs[f"source {source.title}"],
+                plan.steps,
             )
             for source in plan.config.sources
         },

@@ -15,9 +15,10 @@ class SourceConfig(Config):
     """Rows of one kind and the rules for them."""
 
     kind: Literal["commits", "conversations", "instructions"]
-    data: str
+    data: str | Annotated[tuple[str, ...], Field(min_length=1)]
     """A file (JSONL, Parquet, .gz too), looked for in the data folder first; a name of `astraios
-    list corpora`; a folder of files; or `hub:OWNER/NAME[@REVISION][/SPLIT or /FILE]`."""
+    list corpora`; a folder of files; or `hub:OWNER/NAME[@REVISION][/SPLIT or /FILE]`. Of a list,
+    the rows of one follow those of the other."""
     name: str = ""
     """What reports and rows call it; empty: its kind."""
     preset: Literal["mended", "published"] = "mended"
@@ -34,6 +35,11 @@ class SourceConfig(Config):
     """Of the tokenizer, on the hub."""
     opted_out: tuple[str, ...] = ()
     """Owners of repositories whose commits are left out."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What `data` names, one or several."""
+        return (self.data,) if isinstance(self.data, str) else self.data
 
     @property
     def title(self) -> str:

@@ -124,7 +124,10 @@ def rows_of(source: SourceConfig, data_dir: Path | None) -> tuple[Rows, ...]:
         MissingDataError: if there are none.
         ConfigError: if they never end.
     """
-    spec = source.data
+    return tuple(rows for spec in source.places for rows in _rows_at(spec, source.title, data_dir))
+
+
+def _rows_at(spec: str, title: str, data_dir: Path | None) -> tuple[Rows, ...]:
     for path in (*((data_dir / spec,) if data_dir else ()), Path(spec)):
         if path.is_file():
             return (file_rows(path),)
@@ -138,7 +141,7 @@ def rows_of(source: SourceConfig, data_dir: Path | None) -> tuple[Rows, ...]:
     except MissingDataError:
         looked = [str(data_dir / spec)] if data_dir else []
         raise MissingDataError(
-            f"source {source.title!r}: {spec!r} is no file, folder, corpus or hub data set; looked "
+            f"source {title!r}: {spec!r} is no file, folder, corpus or hub data set; looked "
             f"for {', '.join(map(repr, [*looked, spec]))}"
         ) from None
     return _all_rows(corpus, data_dir)
@@ -194,9 +197,10 @@ class CorpusRows(Rows):
 
 def _without_folders(source: SourceConfig) -> SourceConfig:
     """Two machines have the same file in different folders: what it holds is told by its hash."""
-    changed: dict[str, str] = {}
-    if not source.data.startswith(HUB):
-        changed["data"] = Path(source.data).name or source.data
+    names = tuple(
+        spec if spec.startswith(HUB) else Path(spec).name or spec for spec in source.places
+    )
+    changed: dict[str, Any] = {"data": names[0] if isinstance(source.data, str) else names}
     if Path(source.tokenizer).is_dir():
         changed["tokenizer"] = Path(source.tokenizer).resolve().name
     return source.model_copy(update=changed)

@@ -44,7 +44,7 @@ SECRETS = MappingProxyType(
         "Azure storage key": r"AccountKey=[A-Za-z0-9+/]{86}==",
         "JSON web token": rf"{_B}eyJ[A-Za-z0-9_-]{{10,}}\.eyJ[A-Za-z0-9_-]{{10,}}\."
         rf"[A-Za-z0-9_-]{{20,}}{_E}",
-        "password in an address": r"(?i:\b[a-z][a-z0-9+.-]{2,}://)[^\s:/@\"'<>{}$%\[\]]{1,64}:"
+        "password in an address": r"(?i:\b[a-z][a-z0-9+.-]{2,20}://)[^\s:/@\"'<>{}$%\[\]]{1,64}:"
         r"(?!(?i:pass|password|passwd|pwd|secret|x+|\*+)@)[^\s/@\"'<>{}$%\[\]]{3,64}@"
         r"(?!(?i:localhost|127\.0\.0\.1|host\b|example|[\w.-]+\.example))[\w.-]+",
     }

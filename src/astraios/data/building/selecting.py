@@ -1,7 +1,7 @@
 """What needs all rows: duplicates and samples; and, in its turn, what was found in each row.
 
-One pass over the chunks in their order. Of a row it keeps a few dozen bytes and, for
-near-duplicates, a signature; texts stay on disk.
+One pass over the chunks in their order. Texts stay on disk; what is remembered of a row is under a
+kilobyte, and five more where near-duplicates are searched for: its signature and bands.
 """
 
 from __future__ import annotations
