@@ -24,6 +24,7 @@ from astraios.records import Cost, Step
 from astraios.training.base import load_base
 from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
 from astraios.training.pretrain import MODEL, pretrain
+from astraios.training.sharding import ZERO3
 from astraios.training.tune import ADAPTER, tune
 
 METHODS = ("adapterh", "fft", "ia3", "lora", "ptuning")
@@ -42,6 +43,14 @@ BF16 = {"base_precision": "bf16", "compute_precision": "bf16", "gradient_checkpo
 pytestmark = pytest.mark.train
 
 PROGRAM = """
+if "DS_ACCELERATOR" in __import__("os").environ:
+    # accelerate asks nobody how many processes there are, for DeepSpeed without a GPU.
+    import torch
+    from accelerate import PartialState
+    state = PartialState(cpu=False)
+    state.num_processes = torch.distributed.get_world_size()
+    state.process_index = state.local_process_index = torch.distributed.get_rank()
+    state.backend = "gloo"
 import json, os, signal, sys
 from pathlib import Path
 from astraios.training.config import TrainingConfig
@@ -96,25 +105,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "run" / MODEL
 
 
-@pytest.fixture(scope="module")
-def root(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of one process in `one`; of two in `two`, `cut` (resumed), `half` (bf16), `open`."""
-    root = tmp_path_factory.mktemp("sharded")
-    jobs = []
+def job(folder: Path, wanted: TrainingConfig, stop_at: int = 0, resume: bool = True) -> str:
+    """A line for the program: a run, and after which step it is asked to stop."""
+    where = {"config": wanted.model_dump(mode="json"), "folder": str(folder / wanted.method)}
+    return json.dumps({**where, "stop_at": stop_at, "resume": resume})
 
-    def job(folder: str, method: str, stop_at: int = 0, resume: bool = True, **more: Any) -> None:
-        found = config(method, sharding="fsdp2", **more).model_dump(mode="json")
-        where = {"config": found, "folder": str(root / folder / method)}
-        jobs.append(json.dumps({**where, "stop_at": stop_at, "resume": resume}))
 
-    for method in METHODS:
-        tune(config(method), root / "one" / method, base=base)
-        job("two", method)
-    tune(config("adapterh", **BF16), root / "one-half" / "adapterh", base=base)
-    job("half", "adapterh", **BF16)
-    for method in ("fft", "ptuning"):
-        job("cut", method, stop_at=3)
-    job("open", "fft", stop_at=4, resume=False)
+def launch(root: Path, base: Path, jobs: list[str], **environment: str) -> None:
+    """Do the jobs on two processes."""
     (root / "jobs.jsonl").write_text("\n".join(jobs))
     (root / "program.py").write_text(PROGRAM)
     launched = subprocess.run(
@@ -122,13 +120,28 @@ def root(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
             *("--standalone", str(root / "program.py"), str(root / "jobs.jsonl"), str(base)),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert launched.returncode == 0, launched.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def root(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of one process in `one`; of two in `two`, `cut` (resumed), `half` (bf16), `open`."""
+    root = tmp_path_factory.mktemp("sharded")
+    for method in METHODS:
+        tune(config(method), root / "one" / method, base=base)
+    tune(config("adapterh", **BF16), root / "one-half" / "adapterh", base=base)
+    jobs = [job(root / "two", config(method, sharding="fsdp2")) for method in METHODS]
+    jobs.append(job(root / "half", config("adapterh", sharding="fsdp2", **BF16)))
+    cut = (config(method, sharding="fsdp2") for method in ("fft", "ptuning"))
+    jobs.extend(job(root / "cut", wanted, stop_at=3) for wanted in cut)
+    jobs.append(job(root / "open", config("fft", sharding="fsdp2"), stop_at=4, resume=False))
+    launch(root, base, jobs)
     return root
 
 
@@ -220,3 +233,21 @@ def test_a_missing_deepspeed_is_named(
     monkeypatch.setattr("astraios.training.sharding.find_spec", lambda name: None)
     with pytest.raises(TrainingError, match=r"needs DeepSpeed; .*pip install deepspeed.*fsdp2"):
         tune(config("fft", sharding="zero3"), tmp_path / "run", base=base)
+
+
+def test_deepspeed_trains_what_one_process_trains(root: Path, base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed", reason="needs DeepSpeed: pip install deepspeed")
+    methods = ("fft", "lora", "ptuning")
+    jobs = [job(tmp_path / "zero", config(method, sharding="zero3")) for method in methods]
+    jobs.append(job(tmp_path / "cut", config("lora", sharding="zero3"), stop_at=3))
+    launch(
+        tmp_path,
+        base,
+        jobs,
+        DS_ACCELERATOR="cpu",
+        ACCELERATE_USE_DEEPSPEED="true",
+        ACCELERATE_DEEPSPEED_CONFIG_FILE=str(ZERO3),
+    )
+    for method in methods:
+        check_same(tmp_path / "zero" / method, root / "one" / method)
+    check_same(tmp_path / "cut" / "lora", tmp_path / "zero" / "lora", tolerance=1e-6)

@@ -81,7 +81,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """What is trained, put together where devices hold parts; empty but on the first process."""
     found = {}
     for name, parameter in trainable(model).items():
-        tensor = whole(parameter.detach())
+        tensor = whole(parameter)
         if processes().is_main_process:
             found[name] = tensor.contiguous()
     return found

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import DistributedType
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -34,6 +35,8 @@ from astraios.training.config import TrainingConfig
 from astraios.training.processes import processes
 
 ZERO3 = files("astraios.training") / "deepspeed" / "zero3.json"
+_LAUNCHERS = {DistributedType.DEEPSPEED: "zero3", DistributedType.FSDP: None}
+"""What accelerate can be told besides processes -> the sharding that it is the way to."""
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 """As the Trainer calls them in a checkpoint."""
 
@@ -44,6 +47,12 @@ def refuse(recipe: TrainingConfig, method: Method | None) -> None:
     Raises:
         TrainingError: with what to change.
     """
+    launched = processes().distributed_type
+    if launched in _LAUNCHERS and recipe.sharding != _LAUNCHERS[launched]:
+        raise TrainingError(
+            f"accelerate was told to use {launched.value} and the recipe has sharding "
+            f"{recipe.sharding!r}; start it with torchrun, or as docs/training.md says for sharding"
+        )
     if recipe.sharding == "none":
         return
     if recipe.base_precision in QUANTISED:
@@ -65,6 +74,11 @@ def refuse(recipe: TrainingConfig, method: Method | None) -> None:
         raise TrainingError(
             "sharding zero3 needs DeepSpeed; install it with: pip install deepspeed, "
             "or set sharding to fsdp2, which PyTorch brings along"
+        )
+    if recipe.sharding == "zero3" and launched != DistributedType.DEEPSPEED:
+        raise TrainingError(
+            "sharding zero3 is DeepSpeed's to begin; start the same command with: accelerate launch "
+            f"--use_deepspeed --deepspeed_config_file {ZERO3} --num_processes N -m astraios ..."
         )
     if processes().num_processes == 1:
         raise TrainingError(
@@ -89,6 +103,8 @@ def shard(model: nn.Module, how: str) -> Any:
     _replace(
         model, {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
     )
+    if how == "zero3":
+        return twin  # DeepSpeed divides it when it takes it over
     mesh = init_device_mesh(processes().device.type, (processes().num_processes,))
     alone = _left_whole(twin)
     for parameter in alone:
@@ -116,7 +132,7 @@ def gather(twin: nn.Module, model: nn.Module) -> None:
     found = {}
     for name, parameter in twin.named_parameters():
         if parameter.requires_grad or id(parameter) in embeddings:
-            tensor = whole(parameter.detach())
+            tensor = whole(parameter)
             if processes().is_main_process:
                 found[id(own[name])] = nn.Parameter(tensor.cpu(), parameter.requires_grad)
     _replace(model, found)
@@ -208,6 +224,28 @@ def _shaped(value: Any, weight: torch.Tensor) -> bool:
     return torch.is_tensor(value) and value.dim() > 0 and value.shape == weight.shape
 
 
+class ZeroTrainer(OurTrainer):
+    """Trains by DeepSpeed, which keeps optimizer states its own way; weights are saved whole."""
+
+    def __init__(self, *arguments: Any, optimizers: tuple[Any, Any], **named: Any) -> None:
+        self._ours = optimizers
+        super().__init__(*arguments, **named)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Ours: with DeepSpeed, the Trainer would make one of its own."""
+        self.optimizer = self._ours[0]
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Ours likewise."""
+        self.lr_scheduler = self._ours[1]
+        return self.lr_scheduler
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        self._save(output_dir)
+
+
 def trainer_of(recipe: TrainingConfig | None) -> type[OurTrainer]:
     """The trainer for a recipe."""
-    return ShardedTrainer if recipe is not None and recipe.sharding == "fsdp2" else OurTrainer
+    how = "none" if recipe is None else recipe.sharding
+    return {"none": OurTrainer, "fsdp2": ShardedTrainer, "zero3": ZeroTrainer}[how]
