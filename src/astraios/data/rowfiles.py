@@ -18,7 +18,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, cast, final
@@ -260,6 +260,10 @@ class HubRows(Rows):
             from huggingface_hub import HfApi
 
             return str(HfApi().dataset_info(self.dataset, revision=self.revision).sha)
+
+    def pinned(self) -> HubRows:
+        """The same at the revision of this moment, so that it does not move while it is read."""
+        return replace(self, revision=self.data_hash())
 
     def n_rows(self) -> int | None:
         if self.part.endswith(SUFFIXES):

@@ -179,6 +179,18 @@ def test_several_files_are_one_source_in_their_order(tmp_path, data):
     assert equal == ["more.jsonl:1", "more.jsonl:2"]
 
 
+def test_data_set_of_the_hub_is_streamed_at_one_revision(tmp_path, data, monkeypatch):
+    pytest.importorskip("datasets", reason="needs datasets: pip install 'astraios[data]'")
+    monkeypatch.chdir(tmp_path)  # `datasets` reads a folder of the name as it reads the hub
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    (data / "tasks.jsonl").rename(tmp_path / "owner" / "name" / "train.jsonl")
+    source = {"kind": "instructions", "data": f"hub:owner/name@{'0' * 40}"}
+    ready = plan(config(source, chunk=4))
+    assert ready.inputs == {"source instructions": "0" * 40}
+    assert build(ready, tmp_path / "run").n_kept == 10
+
+
 # --- the same again ---------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from astraios.data import Corpus, corpora
 from astraios.data.building.config import BuildConfig, SourceConfig
 from astraios.data.building.contamination import Benchmarks, texts_hash
 from astraios.data.building.steps import Filter, Step, filter_of, steps_of
-from astraios.data.rowfiles import HUB, PlacedRow, Rows, file_rows, hub_rows
+from astraios.data.rowfiles import HUB, HubRows, PlacedRow, Rows, file_rows, hub_rows
 from astraios.data.sources import RowCorpus, find_corpus, rows_hash
 from astraios.errors import ConfigError, MissingDataError
 
@@ -124,7 +124,11 @@ def rows_of(source: SourceConfig, data_dir: Path | None) -> tuple[Rows, ...]:
         MissingDataError: if there are none.
         ConfigError: if they never end.
     """
-    return tuple(rows for spec in source.places for rows in _rows_at(spec, source.title, data_dir))
+    return tuple(
+        rows.pinned() if isinstance(rows, HubRows) else rows
+        for spec in source.places
+        for rows in _rows_at(spec, source.title, data_dir)
+    )
 
 
 def _rows_at(spec: str, title: str, data_dir: Path | None) -> tuple[Rows, ...]:
