@@ -155,6 +155,25 @@ def test_a_finished_build_is_a_corpus(tmp_path, data):
     assert any(record.messages for record in records)
 
 
+def test_openings_and_messages_of_instructions_are_kept(tmp_path, data):
+    given = [
+        instruction(0, opening="def f():", completion="\n    return 1"),
+        instruction(1, messages=conversation(1)["messages"]),
+        instruction(2),
+    ]
+    write(data / "tasks.jsonl", given)
+    built(tmp_path / "run", config(TASKS, validation=1), data)
+    files = [lines(tmp_path / "run" / f"{name}.jsonl") for name in ("train", "validation")]
+    rows = {row["id"]: row for file in files for row in file}
+    assert (rows["task-0"]["opening"], rows["task-0"]["completion"]) == (
+        "def f():",
+        "\n    return 1",
+    )
+    assert rows["task-1"]["messages"] == conversation(1)["messages"]
+    assert "opening" not in rows["task-2"]
+    assert "messages" not in rows["task-2"]
+
+
 def test_rows_in_several_files_of_a_folder_are_one_source(tmp_path, data):
     (data / "many").mkdir()
     write(data / "many" / "train-0.jsonl", [instruction(i) for i in range(4)])
@@ -361,12 +380,17 @@ def test_progress_is_told_in_rows(tmp_path, data):
     told = []
     ready = plan(config(COMMITS, TALKS, chunk=10), data_dir=data)
     build(ready, tmp_path / "run", progress=lambda *state: told.append(state))
-    assert [state for state in told if state[2] != "duplicates"] == [
+    assert told == [
         (10, 39, "commits"),
         (20, 39, "commits"),
         (23, 39, "commits"),
         (33, 39, "conversations"),
         (39, 39, "conversations"),
+        (10, 39, "duplicates"),
+        (20, 39, "duplicates"),
+        (23, 39, "duplicates"),
+        (33, 39, "duplicates"),
+        (39, 39, "duplicates"),
     ]
 
 
@@ -386,6 +410,12 @@ def test_empty_file_is_told(tmp_path, data):
     write(data / "tasks.jsonl", [])
     with pytest.raises(DataError, match="hold no rows"):
         built(tmp_path / "run", config(TASKS), data)
+
+
+@pytest.mark.parametrize("share", [0, 0.0, 1.0, -3, 1.5, "many"])
+def test_validation_is_a_number_or_a_share(share):
+    with pytest.raises(ConfigError, match="validation"):
+        config(TASKS, validation=share)
 
 
 @pytest.mark.parametrize(

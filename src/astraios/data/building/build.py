@@ -37,7 +37,7 @@ def build(plan: Plan, folder: Path, *, progress: Progress = silent) -> Report:
     Args:
         plan: what to build.
         folder: the run folder.
-        progress: told of rows filtered, then of chunks searched for duplicates.
+        progress: told of rows filtered, then of rows searched for duplicates.
 
     Raises:
         DataError: if a row cannot be read, or none is left.
@@ -50,11 +50,11 @@ def build(plan: Plan, folder: Path, *, progress: Progress = silent) -> Report:
             return read_report(folder)
         search = plan.config.decontaminate
         contamination = Contamination(plan.benchmarks, search.ngram) if search else None
-        chunks = filter_all(plan, folder / FOLDER, contamination, progress)
+        chunks, n_rows = filter_all(plan, folder / FOLDER, contamination, progress)
         removed, contaminated = _Lines(run, "removed"), _Lines(run, "contamination")
         tally = Tally()
         survivors = select(
-            chunks, plan.config, Sinks(removed.add, contaminated.add), tally, progress
+            chunks, n_rows, plan.config, Sinks(removed.add, contaminated.add), tally, progress
         )
         removed.flush()
         contaminated.flush()

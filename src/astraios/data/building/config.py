@@ -94,7 +94,9 @@ class BuildConfig(Config):
     secrets: SecretsConfig = SecretsConfig()
     decontaminate: DecontaminationConfig | None = DecontaminationConfig()
     """None: no search for texts of benchmarks."""
-    validation: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 0.05
+    validation: Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, lt=1)] = (
+        0.05
+    )
     """Rows held out: their number, or their share."""
     chunk: int = Field(default=2_000, ge=1, json_schema_extra=OPERATIONAL)
     """Rows that are filtered before they are put on disk: what a kill can cost."""

@@ -24,7 +24,9 @@ from astraios.data.building.plan import Plan, PlannedSource
 from astraios.data.building.rows import ChunkHead, CorpusRow, Leak, Overlap, Passed, Removed
 from astraios.data.building.secrets import scan
 from astraios.data.building.steps import EMPTY, LANGUAGE
+from astraios.data.rowfiles import text_columns
 from astraios.data.rules import sift
+from astraios.data.sources import messages_of
 from astraios.errors import DataError
 from astraios.files import make_folder, readable, write_bytes
 from astraios.progress import Progress, silent
@@ -38,8 +40,8 @@ def filter_all(
     folder: Path,
     contamination: Contamination | None,
     progress: Progress = silent,
-) -> list[Path]:
-    """Write the chunks that are missing; the paths of all, in order."""
+) -> tuple[list[Path], int]:
+    """Write the chunks that are missing; all paths in order, and how many rows they have."""
     make_folder(folder)
     chunks: list[Path] = []
     n_done = 0
@@ -60,7 +62,7 @@ def filter_all(
             n_done += head.end - head.start
             start, last = head.end, head.last
             progress(n_done, max(total, n_done), source.config.title)
-    return chunks
+    return chunks, n_done
 
 
 def _write(
@@ -109,14 +111,18 @@ def examine(
     if not record.instruction.strip() or not (record.opening + record.response).strip():
         return removed.model_copy(update={"rule": EMPTY})
     own = source.config.kind == "instructions" and row.get("source")
+    opening, messages = record.opening, record.messages
+    if source.config.kind == "instructions":  # the rules see neither, and neither is lost
+        opening = text_columns(row, ("opening",), place)[0] if row.get("opening") else ""
+        messages = messages_of(row["messages"], place) if row.get("messages") else ()
     found = CorpusRow(
         id=identity,
         source=record.source if own else title,
         language=record.language,
         prompt=record.instruction,
-        opening=record.opening,
+        opening=opening,
         completion=record.response,
-        messages=record.messages,
+        messages=messages,
     )
     return Passed(
         place=place,

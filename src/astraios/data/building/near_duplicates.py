@@ -22,8 +22,8 @@ from astraios.errors import ConfigError, MissingToolError
 
 RECALL = 0.99
 """Of pairs just alike enough, the share that the bands have to find."""
-_MARGIN = 0.15
-"""An estimate may err by so much (over five standard deviations at 128 permutations)."""
+_DEVIATIONS = 4
+"""An estimate may err by so many standard deviations before its pair is not compared exactly."""
 
 
 def n_bands(threshold: float, permutations: int) -> int:
@@ -72,12 +72,15 @@ class NearDuplicates:
         """Take up a row, unless it resembles an earlier one: its number and their Jaccard index."""
         from rensa import RMinHash
 
+        # the estimate is a share of `permutations` draws that agree
+        deviation = (self.threshold * (1 - self.threshold) / self.permutations) ** 0.5
+        least = self.threshold - _DEVIATIONS * deviation
         runs = shingles(text, self.size)
         (signature,) = RMinHash.from_token_sets(
             [sorted(runs)], num_perm=self.permutations, seed=self.seed
         )
         for other in sorted(self._index.query(signature)):
-            if signature.jaccard(self._signatures[other]) < self.threshold - _MARGIN:
+            if signature.jaccard(self._signatures[other]) < least:
                 continue
             theirs = shingles(self.text_of(other), self.size)
             alike = len(runs & theirs) / len(runs | theirs)

@@ -180,7 +180,7 @@ class CorpusRows(Rows):
         records = self.corpus.records(self.split, 0, self.data_dir)
         for number, record in enumerate(records, 1):
             if number > start:
-                row: dict[str, Any] = record.model_dump()
+                row: dict[str, Any] = record.model_dump(mode="json")
                 yield (
                     f"{self.name}:{number}",
                     {
@@ -188,7 +188,9 @@ class CorpusRows(Rows):
                         "source": row["source"],
                         "language": row["language"],
                         "prompt": row["instruction"],
-                        "completion": row["opening"] + row["response"],
+                        "opening": row["opening"],
+                        "completion": row["response"],
+                        "messages": row["messages"],
                     },
                 )
 

@@ -49,16 +49,26 @@ class Sinks:
 
 def select(
     chunks: Sequence[Path],
+    n_rows: int,
     config: BuildConfig,
     sinks: Sinks,
     tally: Tally,
     progress: Progress = silent,
 ) -> list[Survivor]:
-    """The rows that every step but the split leaves, in the order they were read."""
+    """The rows that every step but the split leaves, in the order they were read.
+
+    Args:
+        chunks: what became of each row under the rules of its source.
+        n_rows: how many rows the chunks have.
+        config: which steps there are.
+        sinks: where records of what is not kept go.
+        tally: counts every row.
+        progress: told of rows.
+    """
     passing = _Passing(config)
     survivors: list[Survivor] = []
     used: dict[str, int] = {}
-    for number, chunk in enumerate(chunks, 1):
+    for chunk in chunks:
         for at, outcome in outcomes(chunk):
             if isinstance(outcome, Passed):
                 tally.read_row(outcome.source, outcome.row.language)
@@ -72,7 +82,7 @@ def select(
                 tally.read_row(outcome.source, outcome.language)
             tally.remove(outcome.source, outcome.rule, outcome.language)
             sinks.removed(outcome)
-        progress(number, len(chunks), "duplicates")
+        progress(tally.read.total(), n_rows, "duplicates")
     survivors = _sampled(survivors, config, sinks, tally)
     for kept in survivors:
         tally.keep(kept.source, kept.language)
