@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astraios.data.rowfiles import file_rows, hub_rows, open_rows
+from astraios.data.hubrows import hub_rows
+from astraios.data.rowfiles import file_rows
 from astraios.errors import ConfigError, DataError, MissingDataError
 
 ROWS = [{"prompt": f"question {i}", "completion": f"answer {i}"} for i in range(7)]
@@ -146,18 +147,9 @@ def test_unknown_format_is_refused(tmp_path):
         file_rows(path)
 
 
-def test_missing_file_tells_where_it_was_looked_for(tmp_path):
-    with pytest.raises(MissingDataError, match=r"looked for .*rows"):
-        open_rows("rows.jsonl", tmp_path)
-
-
-def test_file_of_the_data_folder_comes_first(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    written(tmp_path, "rows.jsonl", ROWS[:1])
-    written(tmp_path / "data", "rows.jsonl", ROWS)
-    assert open_rows("rows.jsonl", tmp_path / "data").n_rows() == 7
-    assert open_rows("rows.jsonl").n_rows() == 1
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(MissingDataError, match=r"rows\.jsonl' does not exist"):
+        list(file_rows(tmp_path / "rows.jsonl").read())
 
 
 # --- the hub ----------------------------------------------------------------------------------
@@ -175,13 +167,13 @@ REVISION = "0" * 40
     ],
 )
 def test_hub_names_have_revision_and_part(spec, name):
-    assert open_rows(spec).name == name
+    assert hub_rows(spec).name == name
 
 
 @pytest.mark.parametrize("spec", ["hub:", "hub:name", "hub:a b/c", "hub:owner/name@"])
 def test_hub_names_of_another_form_are_refused(spec):
     with pytest.raises(ConfigError, match="hub:OWNER/NAME"):
-        open_rows(spec)
+        hub_rows(spec)
 
 
 def test_full_revision_is_the_hash(tmp_path):

@@ -24,9 +24,9 @@ from astraios.data.building.plan import Plan, PlannedSource
 from astraios.data.building.rows import ChunkHead, CorpusRow, Leak, Overlap, Passed, Removed
 from astraios.data.building.secrets import scan
 from astraios.data.building.steps import EMPTY, LANGUAGE
+from astraios.data.rowcorpus import messages_of
 from astraios.data.rowfiles import text_columns
 from astraios.data.rules import sift
-from astraios.data.sources import messages_of
 from astraios.errors import DataError
 from astraios.files import make_folder, readable, write_bytes
 from astraios.progress import Progress, silent

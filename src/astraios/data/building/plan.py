@@ -14,8 +14,10 @@ from astraios.data import Corpus, corpora
 from astraios.data.building.config import BuildConfig, SourceConfig
 from astraios.data.building.contamination import Benchmarks, texts_hash
 from astraios.data.building.steps import Filter, Step, filter_of, steps_of
-from astraios.data.rowfiles import HUB, HubRows, PlacedRow, Rows, file_rows, hub_rows
-from astraios.data.sources import RowCorpus, find_corpus, rows_hash
+from astraios.data.hubrows import HUB, HubRows, hub_rows
+from astraios.data.rowcorpus import RowCorpus, rows_hash
+from astraios.data.rowfiles import PlacedRow, Rows, file_rows
+from astraios.data.sources import find_corpus
 from astraios.errors import ConfigError, MissingDataError
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import final
 
-from astraios.data.rowfiles import hub_rows
-from astraios.data.sources import Parts, RowCorpus, files_of
+from astraios.data.hubrows import hub_rows
+from astraios.data.rowcorpus import Parts, RowCorpus, files_of
 
 HUB_NAME = "bigcode/guanaco-commits"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import final
 
-from astraios.data.sources import Parts, RowCorpus, files_of
+from astraios.data.rowcorpus import Parts, RowCorpus, files_of
 from astraios.errors import MissingDataError
 
 
