@@ -652,3 +652,33 @@ def test_shared_instructions_build_whole(tmp_path, shared: Path):
     assert report.n_read == 764
     assert report.n_kept == 764
     assert report.validation.rows == 38
+
+
+ENDINGS = {"java": "java", "rust": "rs", "python": "py", "c++": "cpp", "go": "go"}
+
+
+@pytest.mark.parametrize(("preset", "kept"), [("mended", 47), ("published", 0)])
+def test_published_commits_pass_the_mended_rules_and_fall_at_the_published_fault(
+    tmp_path, shared: Path, preset, kept
+):
+    corpus = find_corpus("instructions")
+    records = [
+        record
+        for split in ("train", "validation")
+        for record in corpus.records(split, 0, shared / "data")
+        if record.source == "commitpackft"
+    ]
+    rows = []
+    for number, record in enumerate(records):
+        subject, _, old = record.instruction.partition("\n")
+        file = f"file{number}.{ENDINGS[record.language]}"
+        changes = {"old_file": file, "new_file": file, "subject": subject, "message": subject}
+        contents = {"old_contents": old, "new_contents": record.response}
+        rows.append(commit(number, lang=record.language, **changes, **contents))
+    write(tmp_path / "commits.jsonl", rows)
+    write(tmp_path / "tasks.jsonl", [instruction(i) for i in range(3)])
+    read = config({**COMMITS, "preset": preset}, TASKS)
+    commits = built(tmp_path / "run", read, tmp_path).sources["commits"]
+    assert (commits.read, commits.kept) == (47, kept)
+    eaten = {step.step: step.removed for step in commits.steps if step.removed}
+    assert eaten == ({} if kept else {"A5-extension": 47})
