@@ -40,7 +40,7 @@ def test_an_unknown_recipe_is_told_with_the_known_ones() -> None:
 def test_paper_is_the_command_line_of_the_original(method: str) -> None:
     found = config("paper", method)
     assert (found.corpus, found.template, found.loss_on) == (
-        "guanaco_commits",
+        "guanaco-commits",
         "question_answer",
         "all",
     )

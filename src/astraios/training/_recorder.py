@@ -158,7 +158,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         step = state.global_step
         self._write(Step(step=step, validation_loss=loss, n_tokens=self._tokens[step]))
         if self.trainer.args.report_to:
+            control = self.trainer.control
+            wanted = control.should_log
             self.trainer.log({"eval_loss": loss})
+            control.should_log = wanted  # of training losses, which sending this one took back
         if step > 0:
             checkpoints.keep_best(model, self.run.folder, step, loss)
 

@@ -137,7 +137,7 @@ sweep, for models a thousand times smaller)."""
 
 def _data() -> dict[str, Any]:
     return {
-        "corpus": "guanaco_commits",
+        "corpus": "guanaco-commits",
         "template": "question_answer",
         "block_length": 2_048,
         "n_validation": 629,

@@ -77,8 +77,9 @@ def refuse(recipe: TrainingConfig, method: Method | None) -> None:
         )
     if recipe.sharding == "zero3" and launched != DistributedType.DEEPSPEED:
         raise TrainingError(
-            "sharding zero3 is DeepSpeed's to begin; start the same command with: accelerate launch "
-            f"--use_deepspeed --deepspeed_config_file {ZERO3} --num_processes N -m astraios ..."
+            "sharding zero3 is DeepSpeed's to begin; start the same command with: accelerate "
+            f"launch --use_deepspeed --deepspeed_config_file {ZERO3} --num_processes N "
+            "-m astraios ..."
         )
     if processes().num_processes == 1:
         raise TrainingError(

@@ -15,7 +15,7 @@ from astraios.methods import Method
 from astraios.progress import Progress, silent
 from astraios.records import Cost, RunKind
 from astraios.runs import Run
-from astraios.training import checkpoints
+from astraios.training import card, checkpoints
 from astraios.training.base import QUANTISED, load_base, prepared
 from astraios.training.config import TrainingConfig, pack_config
 from astraios.training.fit import fit
@@ -67,6 +67,8 @@ def tune(
     run = open_run(folder, kind=RunKind.TRAIN, config=config, inputs=inputs)
     with run:
         if run.done:
+            if processes().is_main_process:
+                checkpoints.remove(folder)  # where a kill came between the two last lines
             return
         tokenizer = load_tokenizer(source, config.revision)
         ensure_packed(packing, data, tokenizer=tokenizer, data_dir=data_dir)
@@ -86,7 +88,7 @@ def tune(
             progress=progress,
         )
         if processes().is_main_process:
-            _finish(run, method, tuned, cost, config.optimization.n_steps)
+            _finish(run, method, tuned, cost, config.optimization.n_steps, source)
         processes().wait_for_everyone()
 
 
@@ -111,7 +113,9 @@ def start(config: TrainingConfig, source: str | Path) -> Any:
     return tuned
 
 
-def _finish(run: Run, method: Method, tuned: Any, cost: Cost, n_steps: int) -> None:
+def _finish(
+    run: Run, method: Method, tuned: Any, cost: Cost, n_steps: int, source: str | Path
+) -> None:
     """Save what was trained, then seal the run."""
     method.save(tuned, run.folder / ADAPTER)
     size = sum(f.stat().st_size for f in (run.folder / ADAPTER).rglob("*") if f.is_file())
@@ -122,8 +126,10 @@ def _finish(run: Run, method: Method, tuned: Any, cost: Cost, n_steps: int) -> N
         if best.step < n_steps:
             checkpoints.fill_best(tuned, run.folder)
             method.save(tuned, run.folder / BEST)
-    checkpoints.remove(run.folder)
+            card.write(run.folder, run.folder / BEST, source=source)
+    card.write(run.folder, run.folder / ADAPTER, source=source)
     run.seal({"n_tokens": cost.n_tokens, "n_trainable": cost.trainable_parameters})
+    checkpoints.remove(run.folder)  # last: without them, an unsealed run would begin afresh
 
 
 def pad_id(tokenizer: Any) -> int:
