@@ -1,6 +1,6 @@
 """What packing costs beside tokenizing: tokens per CPU second of both, in one run.
 
-    python benchmarks/packing.py                         the shared instructions, 20 times over
+    python benchmarks/packing.py                         the shared instructions, 10 times over
     python benchmarks/packing.py --instructions FILE     another JSONL of prompt and completion
 
 A byte-level BPE tokenizer is trained on the instructions, of 49,152 tokens or as many as they give.
@@ -65,7 +65,7 @@ class Arm:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--instructions", type=Path, default=None)
-    parser.add_argument("--times", type=int, default=20, help="Copies of the instructions.")
+    parser.add_argument("--times", type=int, default=10, help="Copies of the instructions.")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
