@@ -147,3 +147,20 @@ def test_shared_instructions_are_built_against_all_benchmarks(work, shared):
     assert report["contaminated_rows"] == 4
     assert report["train"]["rows"] + report["validation"]["rows"] == 760
     assert {"humaneval", "devign", "aatk", "recode-format"} <= set(report["benchmarks"])
+
+
+def test_a_hub_out_of_reach_is_asked_once(monkeypatch):
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs huggingface_hub")
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def download(*names, **more):
+        asked.append(names)
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    texts, absent = benchmark_texts(None, None)
+    assert len(asked) == 1
+    assert all(name.startswith("minipack") for name in texts)
+    assert set(absent.values()) == {"no data folder was given, no hub is reached"}

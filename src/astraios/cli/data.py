@@ -91,14 +91,23 @@ def benchmark_texts(
 
     texts: dict[str, tuple[BenchmarkText, ...]] = {}
     absent: dict[str, str] = {}
+    unreachable = ""
     for name in names if names is not None else tasks.names():
         task = tasks.task(name)
+        if unreachable:
+            absent[name] = unreachable
+            continue
         try:
             texts[name] = _texts(task, data_dir)
-        except MissingDataError:
+        except MissingDataError as error:
             if names is not None:
                 raise
             absent[name] = f"no data of {task.data_name} in the data folder"
+            if data_dir is None:
+                absent[name] = f"the hub has no data of {task.data_name}"
+                if isinstance(error.__cause__, FileNotFoundError | ConnectionError):
+                    # No network; each further file would be asked for many times.
+                    unreachable = absent[name] = "no data folder was given, no hub is reached"
     return texts, absent
 
 

@@ -498,7 +498,12 @@ def test_published_preset_drops_what_the_original_did(tmp_path, data):
 
 @pytest.mark.parametrize(
     ("licences", "kept"),
-    [("permissive", {"mit"}), ("published", {"mit", "agpl-3.0"}), (["agpl-3.0"], {"agpl-3.0"})],
+    [
+        (None, {"mit"}),
+        ("permissive", {"mit"}),
+        ("published", {"mit", "agpl-3.0"}),
+        (["agpl-3.0"], {"agpl-3.0"}),
+    ],
 )
 def test_licences_are_an_allow_list(tmp_path, data, licences, kept):
     names = ("mit", "agpl-3.0", "gpl-3.0")

@@ -86,8 +86,9 @@ class BuildConfig(Config):
     """Draws samples, the order of rows, validation rows, and what rule B4 keeps."""
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     """Where two rows are alike, that of the earlier source stays."""
-    licences: Literal["permissive", "published"] | tuple[str, ...] = "permissive"
-    """Of commits: permissive ones, CommitPack's (copyleft among them), or a list of names."""
+    licences: Literal["permissive", "published"] | tuple[str, ...] | None = None
+    """Of commits: permissive ones, CommitPack's (copyleft among them), or a list of names. None:
+    permissive ones, and CommitPack's for a source of the preset `published`."""
     exact_duplicates: Literal["drop", "keep"] = "drop"
     near_duplicates: NearDuplicatesConfig | None = NearDuplicatesConfig()
     """None: no search for them."""

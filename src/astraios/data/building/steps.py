@@ -86,7 +86,7 @@ def _commit_rules(source: SourceConfig, config: BuildConfig) -> tuple[Rule[Any],
         seed=config.seed,
         n_tokens=n_tokens,
         end_of_text=end_of_text,
-        licences=named[allowed] if isinstance(allowed, str) else allowed,
+        licences=named[allowed] if isinstance(allowed, str) else allowed,  # None: the preset's
         opted_out=source.opted_out,
     )
 
