@@ -91,7 +91,7 @@ def _pack(study: Study, arm: Arm, base: Job | None) -> Job:
         RunKind.PACK,
         config,
         after=tuple(inputs.values()),
-        label=f"pack {corpus} for {model}",
+        label=f"pack {corpus} for {model} seed {config.seed}",
         inputs=inputs,
     )
 
