@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from astraios import methods
 from astraios.cli import app
-from astraios.data.rowfiles import read_rows
+from astraios.data.rowfiles import file_rows
 from astraios.files import read_records
 from astraios.records import Step
 from astraios.training.base import load_base
@@ -33,7 +33,7 @@ BUILD = """
 name: instructions
 sources:
   - kind: instructions
-    from: {file}
+    data: {file}
 validation: 40
 """
 RECIPE = """
@@ -62,7 +62,8 @@ def corpus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("corpus")
     config = root / "build.yaml"
     config.write_text(BUILD.format(file=shared / "data/instructions/train.jsonl.gz"))
-    return Path(command("data", "build", config, "--out", root / "runs")["run"])
+    out = ("--out", root / "runs", "--data-dir", shared / "data")
+    return Path(command("data", "build", config, *out)["run"])
 
 
 @pytest.fixture(scope="module", params=["gpt_bigcode", "qwen2"])
@@ -70,7 +71,7 @@ def base(
     request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A tiny model with random weights and a tokenizer made from the instructions."""
-    rows = (row for _, row in read_rows(shared / "data/instructions/train.jsonl.gz"))
+    rows = (row for _, row in file_rows(shared / "data/instructions/train.jsonl.gz").read())
     tokenizer = make_tokenizer((row["prompt"] + row["completion"] for row in rows), 1_000)
     torch.manual_seed(0)
     shape = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}

@@ -42,11 +42,13 @@ def pack(
 ) -> None:
     """Tokenize a corpus and pack it into rows, once for all trainings on it."""
     from astraios.cli.display import out as tell
-    from astraios.cli.display import shown, table
+    from astraios.cli.display import table
     from astraios.config import data_dir as find_data
     from astraios.config import read_yaml
     from astraios.data.blocks import read_report
     from astraios.data.config import PackConfig
+    from astraios.files import read_json
+    from astraios.records import Cost
 
     read = read_yaml(config, PackConfig, overrides or ())
     from astraios.training.process import settle
@@ -59,8 +61,19 @@ def pack(
     if as_json:
         print_json({"run": folder, **report.model_dump(mode="json")})
         return
-    tell(table([{"": name, "is": shown(value)} for name, value in report]))
-    tell(f"run: {folder}")
+    splits = {"train": report.train, "validation": report.validation}
+    facts = [name for name in type(report.train).model_fields if name != "dropped"]
+    tell(table([{"": f, **{s: _fact(getattr(r, f)) for s, r in splits.items()}} for f in facts]))
+    for split, one in splits.items():
+        if one.dropped:
+            tell(f"dropped of {split}, longer than a row: {', '.join(one.dropped)}")
+    cost = read_json(folder / "cost.json", Cost)
+    tell(f"\n{cost.n_tokens / cost.cpu_s:,.0f} tokens a CPU second\nrun: {folder}")
+
+
+def _fact(value: float) -> str:
+    """A count, or a share in percent."""
+    return f"{value:.1%}" if isinstance(value, float) else f"{value:,}"
 
 
 def _packed(
