@@ -114,9 +114,10 @@ def train(
     read = read_recipe(config, overrides or ())
     folder = out / f"train-{read.method}-{fingerprint(read)}"
     from astraios.training.process import settle
+
+    settle()  # before libraries are loaded that talk while they are
     from astraios.training.tune import tune
 
-    settle()
     data = find_data(data_dir)
     with interruptible():
         base, inputs = _embedded(read.base_model, out)
@@ -155,10 +156,11 @@ def merge(
 ) -> None:
     """Fold an adapter into its base: an ordinary checkpoint, checked against the two."""
     from astraios.cli.display import out as tell
-    from astraios.training.merge import merge as fold
     from astraios.training.process import settle
 
     settle()
+    from astraios.training.merge import merge as fold
+
     with interruptible():
         result = fold(adapter, base, to, revision=revision)
     if as_json:
