@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import DistributedType
+from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainingArguments
 
 from astraios import files
+from astraios.data.tokens import IGNORED
 from astraios.errors import StorageError, TrainingError
 from astraios.training import checkpoints
+from astraios.training._lora import fused_lora
+from astraios.training._loss import TargetLoss, probe
 from astraios.training.accounting import Operations, state_bytes, weight_bytes
+from astraios.training.batches import AT_ONCE, Collator
 from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.processes import processes
 
+_LOG = logging.getLogger(__name__)
 _SLACK = 1.05
 """File headers, the schedule and random states beside the tensors of a checkpoint."""
 
@@ -75,20 +84,84 @@ def division(optimization: Optimization, n_devices: int) -> tuple[int, int]:
     return per_device, size // (per_device * n_devices)
 
 
+def arrange(
+    collator: Collator, model: torch.nn.Module, autocast: torch.dtype | None = None
+) -> TargetLoss | None:
+    """Choose how rows become parts of a step, and the loss of those where it can be chosen.
+
+    Documents are computed apart unless a forward pass does something once: adds to the loss, or
+    puts together what is divided among devices.
+    """
+    found = probe(model, autocast)
+    if found.loss is None:
+        _LOG.warning(
+            "the loss is computed from all logits of %s, since %s; it takes more memory",
+            type(model).__name__,
+            found.why_not,
+        )
+    divided = any(isinstance(weight, DTensor) for weight in model.parameters())
+    collator.apart = not divided and not found.adds
+    collator.at_once = None if torch.cuda.is_available() else AT_ONCE
+    return found.loss
+
+
 class OurTrainer(Trainer):  # type: ignore[misc]
-    """Checkpoints hold the trainable tensors by name instead of `save_pretrained` folders."""
+    """Checkpoints hold the trainable tensors by name instead of `save_pretrained` folders.
+
+    Documents are computed apart and in parts, the loss from targets alone and LoRA in fewer passes
+    where model and devices allow that; sums, and so losses, are the same.
+    """
 
     flops_per_token: float | None = None
-    """Of what this process saw first, padding included on both sides."""
+    """Of what this process saw first; what padding costs is in it."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._target: TargetLoss | None = None
+        self._share = 1.0
+        # DeepSpeed puts the model together later, and does so whenever a layer is called.
+        self._as_called = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+        if not self._as_called and isinstance(self.data_collator, Collator):
+            autocast = torch.bfloat16 if self.args.bf16 else None
+            self._target = arrange(self.data_collator, self.model, autocast)
+
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        with contextlib.nullcontext() if self._as_called else fused_lora(self.model):
+            return super().train(*arguments, **named)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         if self.flops_per_token is not None:
-            return super().training_step(model, inputs, num_items_in_batch)
-        n_tokens = inputs["input_ids"].numel()
+            return self._step(model, inputs, num_items_in_batch)
+        n_tokens = inputs.get("n_tokens") or inputs["input_ids"].numel()
         with Operations() as counted:
-            loss = super().training_step(model, inputs, num_items_in_batch)
+            loss = self._step(model, inputs, num_items_in_batch)
         self.flops_per_token = counted.get_total_flops() / n_tokens
         return loss
+
+    def _step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Any:
+        """One forward and backward pass for each part; gradients are exchanged after the last."""
+        parts = inputs.get("parts") or [inputs]
+        shares = [1.0] * len(parts)
+        if not self.model_accepts_loss_kwargs and len(parts) > 1:  # a part's loss is its mean
+            counts = [int((part["labels"] != IGNORED).sum()) for part in parts]
+            parts = [part for part, n in zip(parts, counts, strict=True) if n] or parts[:1]
+            shares = [n / sum(counts) for n in counts if n] or [1.0]
+        loss: Any = 0.0
+        for at, (part, share) in enumerate(zip(parts, shares, strict=True)):
+            self._share = share
+            with contextlib.ExitStack() as stack:
+                if at < len(parts) - 1:
+                    stack.enter_context(self.accelerator.no_sync(model))
+                loss = loss + super().training_step(model, part, num_items_in_batch)
+        return loss
+
+    def compute_loss(self, model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
+        with self._target or contextlib.nullcontext():
+            return self._share * super().compute_loss(model, inputs, *more, **named)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not the Trainer's estimate: see `flops_per_token`."""
+        return 0
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         checkpoints.save_weights(self.model, Path(output_dir or self.args.output_dir))

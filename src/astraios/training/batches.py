@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from torch.utils.data import Dataset
 
 from astraios.data import Row
 from astraios.data.tokens import IGNORED
+
+AT_ONCE = 1_536
+"""Tokens that go through a model at once where none are asked for: on a CPU more are slower."""
 
 
 class Rows(Dataset[Row]):
@@ -29,29 +34,103 @@ class Rows(Dataset[Row]):
 
 
 class Collator:
-    """Rows padded on the right; no mask, since nothing looks at what comes after it."""
+    """Rows to the tensors of a forward pass, or of some that together are worth one.
+
+    The documents of a packed row do not see each other, so that they can as well be computed apart.
+    Sorted by length and cut into parts they need no mask, which costs as much as the row is long
+    for every token, and little padding; and no more tokens than asked for are in memory at once.
+    """
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
+        self.apart = False
+        """Whether documents are computed apart: `parts` holds the tensors then, and `labels` all
+        labels, to be counted."""
+        self.at_once: int | None = None
+        """Tokens of a part, padding included, at most; None: as many as the rows have."""
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        length = max(len(row.ids) for row in rows)
-
-        def padded(parts: Iterable[Any], fill: int | None) -> torch.Tensor:
-            found_BT = np.empty((len(rows), length), np.int64)
-            for to_T, part in zip(found_BT, parts, strict=True):
-                to_T[: len(part)] = part
-                to_T[len(part) :] = part[-1] if fill is None else fill
-            return torch.from_numpy(found_BT)
-
-        inputs = {
-            "input_ids": padded((row.ids for row in rows), self.pad_id),
-            "labels": padded((row.labels for row in rows), IGNORED),
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        if not self.apart:
+            return self.padded(rows)
+        apart = [document for row in rows for document in documents(row)]
+        at_once = self.at_once or len(rows) * max(len(row.ids) for row in rows)
+        made = [self.padded(part) for part in parts(apart, at_once)]
+        return {
+            "parts": made,
+            "labels": torch.cat([part["labels"].flatten() for part in made]),
+            "n_tokens": sum(len(row.ids) for row in rows),
         }
-        if any(not np.array_equal(row.positions, np.arange(len(row.ids))) for row in rows):
-            # A repeated position is no document's beginning, and the model has it.
-            inputs["position_ids"] = padded((row.positions for row in rows), None)
+
+    def padded(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        """One tensor of each kind, filled on the right.
+
+        There is no mask, since nothing looks at what comes after it. The first token of a row is no
+        target: nothing before it tells of it, virtual tokens neither.
+        """
+        length = max(len(row.ids) for row in rows)
+        inputs = {
+            "input_ids": _padded((row.ids for row in rows), length, self.pad_id),
+            "labels": _padded((row.labels for row in rows), length, IGNORED),
+        }
+        inputs["labels"][:, 0] = IGNORED
+        if any(not np.array_equal(row.positions, range(len(row.ids))) for row in rows):
+            # Padding continues the count, so that it does not look like another document.
+            last = max(int(max(row.positions)) for row in rows)
+            more = np.arange(1, length + 1)
+            inputs["position_ids"] = torch.from_numpy(
+                np.stack(
+                    [
+                        np.append(row.positions, np.minimum(row.positions[-1] + more, last))[
+                            :length
+                        ]
+                        for row in rows
+                    ]
+                ).astype(np.int64)
+            )
         return inputs
+
+
+def _padded(lists: Iterable[Any], length: int, fill: int) -> torch.Tensor:
+    rows = list(lists)
+    found = np.full((len(rows), length), fill, np.int64)
+    for at, items in enumerate(rows):
+        found[at, : len(items)] = items
+    return torch.from_numpy(found)
+
+
+def documents(row: Row) -> list[Row]:
+    """The documents of a packed row: positions go on by one inside of a document."""
+    starts = np.flatnonzero(np.diff(np.asarray(row.positions)) != 1) + 1
+    if not len(starts):
+        return [row]
+    cuts = [0, *starts.tolist(), len(row.ids)]
+    return [
+        Row(row.ids[at:end], row.labels[at:end], row.positions[at:end])
+        for at, end in pairwise(cuts)
+    ]
+
+
+def parts(rows: Sequence[Row], at_once: int) -> list[list[Row]]:
+    """Divide rows by length into few parts, about equal, of at most `at_once` tokens with padding.
+
+    The longest rows come first; one that is longer alone is a part of its own.
+    """
+    ordered = sorted(rows, key=lambda row: len(row.ids), reverse=True)
+    lengths = [len(row.ids) for row in ordered]
+    n_parts = len(_cuts(lengths, at_once))
+    sizes = range(lengths[0], at_once + 1)
+    least = bisect_left(sizes, -n_parts, key=lambda size: -len(_cuts(lengths, size)))
+    cuts = _cuts(lengths, sizes[least] if least < len(sizes) else at_once)
+    return [ordered[at:end] for at, end in zip(cuts, [*cuts[1:], len(ordered)], strict=True)]
+
+
+def _cuts(lengths: Sequence[int], at_once: int) -> list[int]:
+    """Where the parts of rows of falling lengths begin."""
+    cuts = [0]
+    for at in range(1, len(lengths)):
+        if (at + 1 - cuts[-1]) * lengths[cuts[-1]] > at_once:
+            cuts.append(at)
+    return cuts
 
 
 @torch.no_grad()
