@@ -136,11 +136,9 @@ def main() -> int:
             found = started(setting, method, steps, Path(folder), made)
             rate = max(rate, take_turns(found, steps, cuda, setting.bf16))
             arms += found
-    failures = told(arms, rate, cuda)
+    failures = told(arms, rate, cuda, smoke=given.smoke)
     if given.json:
         given.json.write_text(json.dumps(as_json(arms, rate), indent=1) + "\n")
-    if given.smoke:
-        return 0 if not any("losses" in failure for failure in failures) else 1
     return 1 if failures else 0
 
 
@@ -298,7 +296,7 @@ def reached(arm: Arm, rate: float) -> float:
     return arm.end["flops"] * speed(arm) / rate
 
 
-def told(arms: list[Arm], rate: float, cuda: bool) -> list[str]:
+def told(arms: list[Arm], rate: float, cuda: bool, *, smoke: bool) -> list[str]:
     second = "s" if cuda else "CPU s"
     print(
         f"| method | arm | useful tokens / {second} | / plain | / trl | peak MiB | at once "
@@ -318,7 +316,9 @@ def told(arms: list[Arm], rate: float, cuda: bool) -> list[str]:
                 f"| {reached(arm, rate):.0%} | {losses[0]:.4f} .. {losses[-1]:.4f} "
                 f"| {arm.end['validation']:.4f} |"
             )
-        failures += missed(own, method, rate, cuda)
+        failures += differing(own, method, cuda or smoke)
+        if method == "lora" and not smoke:  # at toy size figures mean nothing
+            failures += missed(own, rate, cuda)
     print(f"\nrate of large products: {rate / 1e9:,.0f} GFLOP/s")
     for method in dict.fromkeys(arm.method for arm in arms):
         own = {arm.name: arm for arm in arms if arm.method == method}
@@ -336,16 +336,18 @@ def difference(one: Arm, other: Arm) -> float:
     return max(abs(a - b) for a, b in zip(one.end["losses"], other.end["losses"], strict=True))
 
 
-def missed(own: dict[str, Arm], method: str, rate: float, cuda: bool) -> list[str]:
-    bf16 = own["plain"].end["losses"] and cuda
-    bound = 2e-2 if bf16 else 2e-3
-    found = [
+def differing(own: dict[str, Arm], method: str, half: bool) -> list[str]:
+    bound = 2e-2 if half else 1e-4
+    return [
         f"{method}: losses of {theirs} and {ours} differ"
         for theirs, ours in PAIRS
         if difference(own[theirs], own[ours]) > bound
     ]
-    if method != "lora":
-        return found
+
+
+def missed(own: dict[str, Arm], rate: float, cuda: bool) -> list[str]:
+    """Targets of LoRA."""
+    found = []
     plain, trl, ours = own["plain"], own["trl"], own["ours, packed"]
     wanted = 1.5 if cuda else 1.25
     if speed(ours) < wanted * speed(plain):

@@ -47,6 +47,8 @@ def config(method: str) -> TrainingConfig:
         base_model="tiny",
         method=method,
         method_options={"lora_dropout": 0.0} if method == "lora" else {},
+        layout="bucketed",
+        block_length=256,
         n_examples=40,
         n_validation=8,
         optimization=OPTIMIZATION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,9 +30,14 @@ from transformers import (
 
 from astraios import methods
 from astraios.data import Row
-from astraios.training import _loss
+from astraios.files import read_records
+from astraios.records import RunKind, Step
+from astraios.runs import Run
+from astraios.training import _loss, _trainer
 from astraios.training._loss import TargetLoss, chunk_rows, probe
 from astraios.training.batches import Collator, documents, parts
+from astraios.training.config import Optimization
+from astraios.training.fit import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 
@@ -321,6 +327,35 @@ def test_documents_apart_give_the_loss_of_their_packed_rows(at_once: int | None)
             full(**part, num_items_in_batch=n).loss.backward()
     for name, parameter in full.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["token-mean", "mean-of-means"])
+@pytest.mark.parametrize("method", ["lora", "fft"])
+def test_training_has_the_losses_of_the_plain_way(
+    method: str, loss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Optimization(
+        n_steps=4, batch_size=6, rows_per_device=3, loss=loss, learning_rate=1e-2, log_every=1
+    )
+    rows = packed() * 8
+    for row in rows:  # as the packer leaves them
+        found = zip(row.positions, row.labels, strict=True)
+        row.labels[:] = [-100 if at == 0 else label for at, label in found]
+
+    def losses(name: str) -> list[float]:
+        options = {"lora_dropout": 0.0} if method == "lora" else {}
+        tuned: Any = methods.method(method).apply(model("gpt_bigcode"), options)
+        with Run.open(tmp_path / name, kind=RunKind.TRAIN, config=plan) as run:
+            fit(tuned, rows, plan, run)
+        steps = read_records(tmp_path / name / "metrics.jsonl", Step)
+        return [step.loss for step in steps if step.loss is not None]
+
+    monkeypatch.setattr(_trainer, "AT_ONCE", 20)
+    ours = losses("ours")
+    monkeypatch.setattr(_trainer, "arrange", lambda *_: None)
+    monkeypatch.setattr(_trainer, "fused_lora", nullcontext)
+    assert ours == pytest.approx(losses("plain"), abs=1e-5)
+    assert ours[-1] < ours[0]
 
 
 def test_parts_hold_every_document_once_and_no_more_tokens_than_asked() -> None:

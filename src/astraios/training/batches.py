@@ -17,7 +17,9 @@ from astraios.data import Row
 from astraios.data.tokens import IGNORED
 
 AT_ONCE = 1_536
-"""Tokens that go through a model at once where none are asked for: on a CPU more are slower."""
+"""Tokens that go through a model at once on a CPU, where more are slower."""
+_VALIDATED = 4_096
+"""Tokens whose logits exist at once in a validation."""
 
 
 class Rows(Dataset[Row]):
@@ -145,8 +147,12 @@ def mean_loss(model: nn.Module, rows: Sequence[Row], *, pad_id: int = 0, batch: 
     ordered = sorted(rows, key=lambda row: len(row.ids))
     device = next(model.parameters()).device
     total, n_targets = 0.0, 0
-    for at in range(0, len(ordered), batch):
-        inputs = {k: v.to(device) for k, v in collate(ordered[at : at + batch]).items()}
+    at = 0
+    while at < len(ordered):
+        longest = len(ordered[min(at + batch, len(ordered)) - 1].ids)
+        some = ordered[at : at + max(1, min(batch, _VALIDATED // longest))]
+        at += len(some)
+        inputs = {name: tensor.to(device) for name, tensor in collate.padded(some).items()}
         labels_BT = inputs.pop("labels")[:, 1:]
         # Virtual tokens come before a row; the last position of a row predicts nothing.
         logits_BTV = model(**inputs).logits[:, -labels_BT.shape[1] - 1 : -1]
