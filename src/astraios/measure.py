@@ -33,13 +33,7 @@ class Meter:
     @property
     def peak_mib(self) -> float:
         """Largest resident memory since the meter was made (Linux), else of the process."""
-        status = Path("/proc/self/status")
-        if status.exists():
-            for line in status.read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) / 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+        return peak_resident_mib()
 
     @property
     def energy_j(self) -> float | None:
@@ -48,6 +42,17 @@ class Meter:
         It is the machine's: what else ran at the same time is in it.
         """
         return None if self._energy is None else self._energy.spent()
+
+
+def peak_resident_mib() -> float:
+    """Largest resident memory of the process, since a meter was made last where Linux counts."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 class _Energy:

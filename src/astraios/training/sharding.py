@@ -110,7 +110,7 @@ def shard(model: nn.Module, how: str) -> Any:
     alone = _left_whole(twin)
     for parameter in alone:
         parameter.data = parameter.data.to(processes().device)
-    for module in [*_blocks(twin), twin]:
+    for module in [*blocks(twin), twin]:
         # Divided again after every pass, so that whoever looks at parameters finds parts.
         divided: Any = fully_shard(
             module, mesh=mesh, reshard_after_forward=True, ignored_params=alone or None
@@ -139,7 +139,7 @@ def gather(twin: nn.Module, model: nn.Module) -> None:
     _replace(model, found)
 
 
-def _blocks(model: nn.Module) -> list[nn.Module]:
+def blocks(model: nn.Module) -> list[nn.Module]:
     """The blocks of a transformer: members of its longest list of modules of one class."""
     lists = [
         list(module)
