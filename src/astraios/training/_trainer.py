@@ -25,6 +25,7 @@ from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.processes import processes
 
 _LOG = logging.getLogger(__name__)
+_NOT_WRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
 _SLACK = 1.05
 """File headers, the schedule and random states beside the tensors of a checkpoint."""
 
@@ -172,12 +173,13 @@ class OurTrainer(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self._check_space()
         try:
-            super()._save_checkpoint(model, trial)
+            with files.storage(Path(self.args.output_dir)):
+                super()._save_checkpoint(model, trial)
         except RuntimeError as error:  # torch's own words for a file that could not be written
-            if "PytorchStreamWriter" not in str(error):
+            if not any(word in str(error) for word in _NOT_WRITTEN):
                 raise
             raise StorageError(
-                f"{self.args.output_dir}: the checkpoint could not be written ({error}); make "
+                f"{self.args.output_dir}: a checkpoint cannot be written ({error}); make "
                 "room and run the same command again, which goes on from the last whole one"
             ) from error
 

@@ -23,12 +23,12 @@ import shutil
 from pathlib import Path
 
 from pydantic import Field
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from astraios import files
-from astraios.errors import DataError, TrainingError
+from astraios.errors import DataError, StorageError, TrainingError
 from astraios.records import Record
 from astraios.training._parts import put, whole
 from astraios.training.processes import processes
@@ -65,7 +65,7 @@ def save_weights(model: nn.Module, folder: Path) -> None:
     if processes().is_main_process:
         with files.storage(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, folder / WEIGHTS)
+            _write(tensors, folder / WEIGHTS)
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -85,6 +85,16 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
         if processes().is_main_process:
             found[name] = tensor.contiguous()
     return found
+
+
+def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str] | None = None) -> None:
+    try:
+        save_file(tensors, path, metadata=about)
+    except SafetensorError as error:  # its own kind, for what the system says, too
+        raise StorageError(
+            f"cannot write {str(path)!r}: {error}; make room and run the same command again, which "
+            "goes on from the last whole checkpoint"
+        ) from error
 
 
 def _fill(model: nn.Module, path: Path) -> None:
@@ -129,7 +139,7 @@ def keep_best(model: nn.Module, run_folder: Path, step: int, loss: float) -> Non
     about = Best(step=step, validation_loss=loss)
     with files.storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, scratch, metadata={"best": about.model_dump_json()})
+        _write(tensors, scratch, {"best": about.model_dump_json()})
         _settle(scratch)
         scratch.replace(path)
 
