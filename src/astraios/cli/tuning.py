@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from astraios.cli.options import AsJson, DataDir, Out, Overrides, interruptible, print_json
 
 if TYPE_CHECKING:
+    from astraios.data import Row
     from astraios.data.config import PackConfig
+    from astraios.training.config import TrainingConfig
 
 
 def _embedded(name: str, out: Path) -> tuple[Path | None, dict[str, str]]:
@@ -139,12 +143,32 @@ def train(
                 data=packed,
                 inputs=inputs,
                 data_dir=data,
+                begin=functools.partial(_foretell, read),
                 progress=progress,
             )
     if as_json:
         print_json({"run": folder})
     else:
         tell(f"run: {folder}")
+
+
+def _foretell(config: TrainingConfig, tuned: Any, rows: Sequence[Row], pad_id: int) -> None:
+    """Say what is about to happen, and which choices decide it."""
+    from astraios.cli.display import say, shown, table
+    from astraios.training.outlook import before
+
+    facts = {
+        name: shown(value) for name, value in before(tuned, rows, config, pad_id=pad_id) if value
+    }
+    plan = config.optimization
+    facts |= {
+        "base_precision": config.base_precision,
+        "compute_precision": config.compute_precision,
+        "gradient_checkpointing": "on" if config.gradient_checkpointing else "off",
+        "learning_rate": f"{plan.learning_rate:g}, {plan.schedule}",
+        "loss": f"{plan.loss}, on {config.loss_on}",
+    }
+    say(table([{"": name, "will be": value} for name, value in facts.items()]))
 
 
 def merge(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from astraios import methods
+from astraios.data import Row
 from astraios.data.pack import load_tokenizer
 from astraios.data.sources import find_corpus
 from astraios.errors import MethodError
@@ -34,6 +36,7 @@ def tune(
     data: Path | None = None,
     inputs: dict[str, str] | None = None,
     data_dir: Path | None = None,
+    begin: Callable[[Any, Sequence[Row], int], None] | None = None,
     progress: Progress = silent,
 ) -> None:
     """Tune the base model of `config` in the run folder `folder`, or finish that run.
@@ -49,6 +52,7 @@ def tune(
         data: the packed corpus; by default a folder beside `folder`.
         inputs: run ids the manifest should name.
         data_dir: folder of data files.
+        begin: told the model, the rows and the padding token before the first step.
         progress: called after every step.
     """
     method = methods.method(config.method)
@@ -75,6 +79,8 @@ def tune(
         rows, validation = training_rows(config, data)
         tuned = start(config, source)
         check_positions(tuned, config, data)
+        if begin is not None and processes().is_main_process:
+            begin(tuned, rows, pad_id(tokenizer))
         cost = fit(
             tuned,
             rows,
