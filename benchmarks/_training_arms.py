@@ -61,12 +61,11 @@ def main() -> None:
     clock = Clock(spec["steps"])
     clock.told(before_mib=before)
     found = {"ours": ours, "plain": plain, "trl": with_trl}[spec["arm"]](spec, rows, model, clock)
-    peak = peak_mib()
     flops = counted(spec, rows)
     validation = mean_loss(model, rows_of(stored, "validation"), pad_id=spec["pad"])
     clock.told(
         losses=found,
-        peak_mib=peak - before,
+        peak_mib=clock.peak - before,
         in_flight=in_flight(spec, rows),
         flops=flops,
         validation=validation,
@@ -106,8 +105,7 @@ class Clock:
     """Says what every step took and waits for leave to take the next."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self.done, self._from = steps, 0, 0.0
-        self.asked = True
+        self.steps, self._from, self.peak = steps, 0.0, 0.0
 
     def told(self, **what: Any) -> None:
         sys.stdout.write(json.dumps(what) + "\n")
@@ -118,8 +116,9 @@ class Clock:
             self._from = now()
 
     def step(self) -> None:
-        self.done += 1
-        self.told(seconds=now() - self._from)
+        taken = now() - self._from
+        self.peak = peak_mib()
+        self.told(seconds=taken)
 
 
 def now() -> float:

@@ -117,14 +117,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=10, help="Of each arm, two to warm up.")
     parser.add_argument("--methods", nargs="+", default=["lora", "adapterh", "fft"])
-    parser.add_argument("--rows-at-once", type=int, help="TRL's, another number than the usual.")
+    parser.add_argument("--rows-at-once", nargs="+", default=[], metavar="ARM=N", help="As trl=4.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--smoke", action="store_true")
     given = parser.parse_args()
     cuda = torch.cuda.is_available()
     setting = SMOKE if given.smoke else GPU if cuda else CPU
-    if given.rows_at_once:
-        setting.rows_at_once["trl"] = given.rows_at_once
+    for change in given.rows_at_once:
+        arm, _, n = change.partition("=")
+        if arm not in setting.rows_at_once or not n.isdigit() or ROWS % int(n):
+            parser.error(
+                f"--rows-at-once {change}: an arm is one of plain, trl, ours; N divides {ROWS}"
+            )
+        setting.rows_at_once[arm] = int(n)
     steps = 3 if given.smoke else given.steps
     if not cuda:
         torch.set_num_threads(1)

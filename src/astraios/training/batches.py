@@ -49,13 +49,14 @@ class Collator:
         """Whether documents are computed apart: `parts` holds the tensors then, and `labels` all
         labels, to be counted."""
         self.at_once: int | None = None
-        """Tokens of a part, padding included, at most; None: as many as the rows have."""
+        """Tokens of a part, padding included, at most, and never more than all rows would have."""
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         if not self.apart:
             return self.padded(rows)
         apart = [document for row in rows for document in documents(row)]
-        at_once = self.at_once or len(rows) * max(len(row.ids) for row in rows)
+        asked = len(rows) * max(len(row.ids) for row in rows)
+        at_once = asked if self.at_once is None else min(asked, self.at_once)
         made = [self.padded(part) for part in parts(apart, at_once)]
         return {
             "parts": made,
