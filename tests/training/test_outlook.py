@@ -11,12 +11,14 @@ import pytest
 pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
 
 import torch
+from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 from astraios.data.pack import load_tokenizer
 from astraios.errors import TrainingError
 from astraios.files import read_json
 from astraios.records import Cost
 from astraios.training import memory
+from astraios.training.accounting import Operations
 from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig, pack_config
 from astraios.training.memory import Live
 from astraios.training.outlook import before, outlook
@@ -156,3 +158,27 @@ def test_bytes_are_counted_from_the_making_of_a_tensor_to_its_end() -> None:
         assert live.now == 4_000  # a view keeps all of it
         del view
         assert live.now == 0
+
+
+def test_operations_are_those_of_products_and_attention() -> None:
+    n_layers, n_heads, width, n_tokens, n_rows = 2, 4, 64, 48, 3
+    shape = GPTBigCodeConfig(
+        vocab_size=60,
+        n_positions=n_tokens,
+        n_embd=width,
+        n_layer=n_layers,
+        n_head=n_heads,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    model = GPTBigCodeForCausalLM(shape).train()
+    model.config.use_cache = False
+    ids_BT = torch.arange(n_rows * n_tokens).reshape(n_rows, n_tokens) % 60
+    with Operations() as counted:
+        model(input_ids=ids_BT, labels=ids_BT).loss.backward()
+    # The head among them.
+    linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
+    products = 3 * 2 * linear * n_rows * n_tokens  # forward; back to inputs and to weights
+    # Forward two products of T x T by the width, backward four.
+    attention = (2 + 4) * 2 * n_layers * n_rows * n_tokens**2 * width
+    assert counted.get_total_flops() == products + attention
