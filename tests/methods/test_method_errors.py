@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -434,3 +436,23 @@ def test_every_error_is_one_of_ours_and_a_standard_one(model: Any, saved: Path) 
         load("lora").load(model, saved)
     with pytest.raises(ValueError, match="adapterh"):
         load("lora").load(model, saved)
+
+
+@pytest.mark.parametrize("name", ["fft", "lora", "bitfit"])
+def test_a_full_disk_is_told_and_leaves_no_folder(
+    name: str, tiny_model: Tiny, tmp_path: Path
+) -> None:
+    method = load(name)
+    tuned = method.apply(tiny_model())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (512, before[1])
+    )  # the kernel takes a part of a write
+    try:
+        with pytest.raises(StorageError, match="cannot write"):
+            method.save(tuned, tmp_path / "adapter")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not (tmp_path / "adapter").exists()

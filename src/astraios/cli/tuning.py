@@ -29,11 +29,20 @@ def _embedded(name: str, out: Path) -> tuple[Path | None, dict[str, str]]:
     embedded = EMBEDDED.get(name)
     if embedded is None:
         return None, {}
+    from astraios.errors import TrainingError
+    from astraios.runs import is_done
     from astraios.training.pretrain import MODEL, pretrain
+    from astraios.training.processes import processes
 
     folder = out / f"base-{name}-{fingerprint(embedded)}"
-    with bar(f"pretrain {name}", "steps") as progress:
-        pretrain(embedded, folder, progress=progress)
+    if not is_done(folder, embedded):
+        if processes().num_processes > 1:
+            raise TrainingError(
+                f"base model {name!r} is pretrained here, by one process; run the command once "
+                "without torchrun, or take a folder or a hub id as base_model"
+            )
+        with bar(f"pretrain {name}", "steps") as progress:
+            pretrain(embedded, folder, progress=progress)
     return folder / MODEL, {"base": folder.name}
 
 
@@ -103,7 +112,7 @@ def train(
     out: Out = Path("runs"),
     data_dir: DataDir = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen, from three steps; train not.")
+        bool, typer.Option("--dry-run", help="Say what would happen, from a few steps; train not.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -120,6 +129,7 @@ def train(
     from astraios.training.process import settle
 
     settle()  # before libraries are loaded that talk while they are
+    from astraios.training.processes import processes
     from astraios.training.tune import tune
 
     data = find_data(data_dir)
@@ -130,23 +140,25 @@ def train(
             from astraios.training.outlook import outlook
 
             found = outlook(read, packed, base)
-            if as_json:
-                print_json(found)
-            else:
-                tell(table([{"": name, "is": shown(value)} for name, value in found]))
-            return
-        with bar(f"tune {read.base_model} {read.method}", "steps") as progress:
-            tune(
-                read,
-                folder,
-                base=base,
-                data=packed,
-                inputs=inputs,
-                data_dir=data,
-                begin=functools.partial(_foretell, read),
-                progress=progress,
-            )
-    if as_json:
+        else:
+            with bar(f"tune {read.base_model} {read.method}", "steps") as progress:
+                tune(
+                    read,
+                    folder,
+                    base=base,
+                    data=packed,
+                    inputs=inputs,
+                    data_dir=data,
+                    begin=functools.partial(_foretell, read),
+                    progress=progress,
+                )
+    if not processes().is_main_process:  # of several under torchrun, one speaks
+        return
+    if dry_run and as_json:
+        print_json(found)
+    elif dry_run:
+        tell(table([{"": name, "is": shown(value)} for name, value in found]))
+    elif as_json:
         print_json({"run": folder})
     else:
         tell(f"run: {folder}")

@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from astraios.errors import MethodError, MissingDataError, StorageError
-from astraios.files import storage
-from astraios.methods._folder import read_tensors
+from astraios.methods._folder import read_tensors, writing_weights
 
 __all__ = ["load_model", "save_model"]
 
@@ -27,7 +26,7 @@ def save_model(model: nn.Module, folder: Path) -> None:
         StorageError: if it cannot be written, or reads back differently.
     """
     model = cast("nn.Module", getattr(model, "_orig_mod", model))
-    with storage(folder):
+    with writing_weights(folder):
         model.save_pretrained(str(folder))  # type: ignore[operator]
     own = model.state_dict()
     for name, tensor in _tensors(folder):

@@ -8,11 +8,12 @@ astraios.json                  ours: the method, and which base model the adapte
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def write_folder(
     """
     saved = copy.copy(config)
     saved.inference_mode = True
-    with storage(folder):
+    with writing_weights(folder):
         _write_tensors(folder / SAFETENSORS_WEIGHTS_NAME, weights)
         if encoder is not None:
             _write_tensors(folder / ENCODER, encoder)
@@ -92,6 +93,18 @@ def write_folder(
         _compare(folder / ENCODER, encoder, read_tensors(folder / ENCODER))
     if again.config.to_dict() != saved.to_dict() or again.base != base:
         raise StorageError(f"{folder}: the adapter's config reads back differently; save it again")
+
+
+@contextlib.contextmanager
+def writing_weights(folder: Path) -> Iterator[None]:
+    """`storage`, for what safetensors writes too: a full disk is an error of its own kind to it."""
+    with storage(folder):
+        try:
+            yield
+        except SafetensorError as error:
+            raise StorageError(
+                f"cannot write {str(folder)!r}: {error}; make room and save again"
+            ) from error
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

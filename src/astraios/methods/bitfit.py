@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from astraios.errors import MethodError, MissingDataError, StorageError
-from astraios.files import fill_folder, storage, write_json
+from astraios.files import fill_folder, write_json
 from astraios.methods import Method, Shape
 from astraios.methods._options import resolve
 from astraios.methods._shape import is_bias
@@ -52,11 +52,11 @@ class BitFit(Method):
         from safetensors.torch import save_file
 
         from astraios.methods._base_record import BaseRecord
-        from astraios.methods._folder import FORMAT, RECORD, read_tensors
+        from astraios.methods._folder import FORMAT, RECORD, read_tensors, writing_weights
 
         found = {name: b.detach().cpu().contiguous() for name, b in _biases(model).items()}
         with fill_folder(folder) as scratch:
-            with storage(scratch):
+            with writing_weights(scratch):
                 save_file(found, str(scratch / WEIGHTS), metadata={"format": "pt"})
             again = read_tensors(scratch / WEIGHTS)
             if again.keys() != found.keys() or not all(

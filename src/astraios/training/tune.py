@@ -13,6 +13,7 @@ from astraios.data import Row
 from astraios.data.pack import load_tokenizer
 from astraios.data.sources import find_corpus
 from astraios.errors import MethodError
+from astraios.files import storage
 from astraios.methods import Method
 from astraios.progress import Progress, silent
 from astraios.records import Cost, RunKind
@@ -94,7 +95,7 @@ def tune(
             progress=progress,
         )
         if processes().is_main_process:
-            _finish(run, method, tuned, cost, config.optimization.n_steps, source)
+            _finish(run, method, tuned, tokenizer, cost, config.optimization.n_steps, source)
         processes().wait_for_everyone()
 
 
@@ -120,10 +121,16 @@ def start(config: TrainingConfig, source: str | Path) -> Any:
 
 
 def _finish(
-    run: Run, method: Method, tuned: Any, cost: Cost, n_steps: int, source: str | Path
+    run: Run,
+    method: Method,
+    tuned: Any,
+    tokenizer: Any,
+    cost: Cost,
+    n_steps: int,
+    source: str | Path,
 ) -> None:
     """Save what was trained, then seal the run."""
-    method.save(tuned, run.folder / ADAPTER)
+    _save(run, method, tuned, tokenizer, ADAPTER)
     size = sum(f.stat().st_size for f in (run.folder / ADAPTER).rglob("*") if f.is_file())
     run.write_json("cost", cost.model_copy(update={"adapter_bytes": size}))
     best = checkpoints.read_best(run.folder)
@@ -131,11 +138,20 @@ def _finish(
         run.write_json("best", best)
         if best.step < n_steps:
             checkpoints.fill_best(tuned, run.folder)
-            method.save(tuned, run.folder / BEST)
+            _save(run, method, tuned, tokenizer, BEST)
             card.write(run.folder, run.folder / BEST, source=source)
     card.write(run.folder, run.folder / ADAPTER, source=source)
     run.seal({"n_tokens": cost.n_tokens, "n_trainable": cost.trainable_parameters})
     checkpoints.remove(run.folder)  # last: without them, an unsealed run would begin afresh
+
+
+def _save(run: Run, method: Method, tuned: Any, tokenizer: Any, name: str) -> None:
+    """The tuned weights; a whole model takes its tokenizer along."""
+    folder = run.folder / name
+    method.save(tuned, folder)
+    if method.trains_base:
+        with storage(folder):
+            tokenizer.save_pretrained(folder)
 
 
 def pad_id(tokenizer: Any) -> int:
