@@ -86,12 +86,12 @@ def language(request: pytest.FixtureRequest) -> Language:
 
 @pytest.fixture
 def runnable(language: Language) -> Language:
-    if language.name != "python" and language.recipe() is None:
-        pytest.skip(f"{language.title} has no recipe, so its programs cannot be run yet")
     try:
         language.toolchain()
     except MissingToolError as error:
         pytest.skip(str(error))
+    if language.name != "python" and language.recipe() is None:
+        pytest.skip(f"{language.title} has no recipe, so its programs cannot be run yet")
     return language
 
 

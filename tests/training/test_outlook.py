@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from astraios.training import memory
 from astraios.training.accounting import Operations
 from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig, pack_config
 from astraios.training.memory import Live
-from astraios.training.outlook import before, outlook
+from astraios.training.outlook import Outlook, before, outlook
 from astraios.training.pretrain import MODEL, pretrain
 from astraios.training.rows import data_folder, ensure_packed, training_rows
 from astraios.training.tune import start, tune
@@ -93,7 +94,18 @@ def test_the_estimate_is_near_what_is_measured(
     changes: dict[str, Any], base: Path, tmp_path: Path
 ) -> None:
     wanted = config("fft", layout="best_fit", n=1_500, block_length=256, **changes)
-    found = outlook(wanted, packed(wanted, base, tmp_path), base)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(wanted.model_copy(update={"base_model": str(base)}).model_dump_json())
+    # In a process of its own: what earlier tests gave back is used again before it grows.
+    done = subprocess.run(
+        [sys.executable, "-m", "astraios", "train", recipe, "--dry-run", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    found = Outlook.model_validate_json(done.stdout)
     measured = found.measured_mib or 0
     # Libraries that are loaded on the way are some MiB, whatever the training.
     assert found.estimate_mib == pytest.approx(measured, rel=0.2, abs=8)
