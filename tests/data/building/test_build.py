@@ -115,9 +115,9 @@ def test_steps_are_declared_in_their_order(tmp_path, data):
     assert names[:2] == ["language", "S1-licence"]
     assert names[-6:] == [
         "not-empty",
+        "secrets",
         "exact-duplicate",
         "near-duplicate",
-        "secrets",
         "sample",
         "split",
     ]
@@ -592,6 +592,54 @@ def test_what_is_removed_for_a_secret_does_not_tell_it(tmp_path, data):
     assert line["rule"] == "secrets"
     assert line["detail"].startswith("GitHub token at character ")
     assert "ghp_" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("more", ["", f" {prose(777, 3)}"])
+def test_row_dropped_for_a_secret_takes_no_clean_row_along(tmp_path, data, more):
+    text = prose(500, 100)
+    leaky = instruction(100, completion=f"{text} {LEAKY['email']}")
+    clean = instruction(101, prompt=leaky["prompt"], completion=text + more)
+    write(data / "tasks.jsonl", [*(instruction(i) for i in range(5)), leaky, clean])
+    built(tmp_path / "run", config(TASKS), data)
+    assert removed(tmp_path / "run") == {"task-100": "secrets"}
+
+
+def talk_of(**said):
+    """A conversation of four messages and a system's; `said` replaces contents."""
+    contents = {
+        "system": "Be brief",
+        "user": prose(800),
+        "assistant": prose(801),
+        "user2": prose(802),
+        "assistant2": prose(803),
+        **said,
+    }
+    messages = [{"role": k.strip("2"), "content": content} for k, content in contents.items()]
+    return conversation(100, messages=messages)
+
+
+@pytest.mark.parametrize("place", ["system", "user2", "assistant2"])
+def test_every_message_of_a_conversation_is_searched(tmp_path, data, place):
+    quoted = prose(900, 30)
+    exam = {"exam": [BenchmarkText("exam/0", "exam/0", "solution", quoted)]}
+    rows = [*(conversation(i) for i in range(5)), talk_of(**{place: LEAKY["secret"]})]
+    write(data / "talks.jsonl", rows)
+    built(tmp_path / "one", config(TALKS), data)
+    assert removed(tmp_path / "one") == {"talk-100": "secrets"}
+    write(data / "talks.jsonl", [*rows[:-1], talk_of(**{place: quoted})])
+    built(tmp_path / "two", config(TALKS, decontaminate={}), data, exam)
+    assert removed(tmp_path / "two") == {"talk-100": "contamination"}
+
+
+def test_messages_that_are_the_exchange_are_searched_once(tmp_path, data):
+    quoted = prose(900, 30)
+    exam = {"exam": [BenchmarkText("exam/0", "exam/0", "solution", quoted)]}
+    exchange = [{"role": "user", "content": "Tell"}, {"role": "assistant", "content": quoted}]
+    rows = [*(conversation(i) for i in range(5)), conversation(100, messages=exchange)]
+    write(data / "talks.jsonl", rows)
+    built(tmp_path / "run", config(TALKS, decontaminate={}), data, exam)
+    (line,) = lines(tmp_path / "run" / "contamination.jsonl")
+    assert line["n"] == 21
 
 
 def test_rows_that_tell_of_a_benchmark_are_dropped_and_reported(tmp_path, data):

@@ -124,11 +124,12 @@ def examine(
         completion=record.response,
         messages=messages,
     )
+    searched = found.searched
     return Passed(
         place=place,
         source=title,
         row=found,
-        leaks=tuple(Leak(kind=leak.kind, name=leak.name, at=leak.at) for leak in scan(found.text)),
+        leaks=tuple(Leak(kind=leak.kind, name=leak.name, at=leak.at) for leak in scan(searched)),
         overlaps=tuple(
             Overlap(
                 benchmark=hit.benchmark,
@@ -137,7 +138,7 @@ def examine(
                 ngram=hit.ngram,
                 n=hit.n,
             )
-            for hit in (contamination.hits(found.text) if contamination else ())
+            for hit in (contamination.hits(searched) if contamination else ())
         ),
     )
 

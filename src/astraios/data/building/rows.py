@@ -31,8 +31,16 @@ class CorpusRow(Record):
 
     @property
     def text(self) -> str:
-        """What it is compared and searched by."""
+        """What it is compared by."""
         return f"{self.prompt}\n{self.opening}{self.completion}"
+
+    @property
+    def searched(self) -> str:
+        """What it is searched by: `text`, then messages that are not in it, a line break before
+        each. A chat template trains on all of them."""
+        known = (self.prompt, self.opening + self.completion)
+        others = (said.content for said in self.messages if said.content not in known)
+        return "\n".join((self.text, *others))
 
 
 class Leak(Record):
@@ -41,7 +49,8 @@ class Leak(Record):
     kind: Literal["secret", "email", "address"]
     name: str
     at: int
-    """Its first character in prompt, newline, completion, counted from 0."""
+    """Its first character in `CorpusRow.searched`, counted from 0: prompt, newline, opening and
+    completion, then the other messages of a conversation, each behind a newline."""
 
 
 class Overlap(Record):

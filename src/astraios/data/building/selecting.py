@@ -110,6 +110,12 @@ class _Passing:
     def judge(self, passed: Passed, chunk: Path, at: int) -> Removed | None:
         """The step that removes a row, if one does."""
         row = passed.row
+        # Before duplicates: a row that is dropped takes no later one along.
+        drops = self._config.secrets
+        actions = {"secret": drops.secrets, "email": drops.emails, "address": drops.addresses}
+        for leak in passed.leaks:
+            if actions[leak.kind] == "drop":
+                return _removed(passed, SECRETS, f"{leak.name} at character {leak.at}")
         if self._config.exact_duplicates == "drop":
             key = _key(row.prompt, row.opening + row.completion)
             if key in self._seen:
@@ -122,11 +128,6 @@ class _Passing:
                 self._rows.pop()
                 place = self._rows[alike[0]][2]
                 return _removed(passed, NEAR, f"like {place}: Jaccard {alike[1]:.3f}")
-        drops = self._config.secrets
-        actions = {"secret": drops.secrets, "email": drops.emails, "address": drops.addresses}
-        for leak in passed.leaks:
-            if actions[leak.kind] == "drop":
-                return _removed(passed, SECRETS, f"{leak.name} at character {leak.at}")
         if passed.overlaps:
             first = passed.overlaps[0]
             return _removed(
@@ -139,11 +140,8 @@ class _Passing:
 
 def _count_findings(passed: Passed, removed: Removed | None, sinks: Sinks, tally: Tally) -> None:
     """Count what was found in rows that came as far as the step that looks for it."""
-    reached = removed.rule if removed else ""
-    if reached in (EXACT, NEAR):
-        return
     tally.leaks.update({leak.name for leak in passed.leaks})
-    if reached != CONTAMINATION:
+    if removed is None or removed.rule != CONTAMINATION:
         return
     tally.contaminated += 1
     for benchmark in {overlap.benchmark for overlap in passed.overlaps}:

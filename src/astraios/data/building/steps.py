@@ -14,9 +14,9 @@ from astraios.records import InstructionRecord, Record
 
 LANGUAGE = "language"
 EMPTY = "not-empty"
+SECRETS = "secrets"
 EXACT = "exact-duplicate"
 NEAR = "near-duplicate"
-SECRETS = "secrets"
 CONTAMINATION = "contamination"
 SAMPLE = "sample"
 SPLIT = "split"
@@ -143,6 +143,9 @@ def steps_of(config: BuildConfig, filters: Mapping[str, Filter]) -> tuple[Step, 
             Step(name=rule.name, source=title, keeps=rule.keeps) for rule in filters[title].rules
         )
     found.append(_all(EMPTY, "prompt and completion are more than white space"))
+    dropped = [name for name, what in config.secrets if what == "drop"]
+    if dropped:
+        found.append(_all(SECRETS, f"none of these in it: {', '.join(dropped)}"))
     if config.exact_duplicates == "drop":
         found.append(_all(EXACT, "no earlier row has the same prompt and completion"))
     if near := config.near_duplicates:
@@ -153,9 +156,6 @@ def steps_of(config: BuildConfig, filters: Mapping[str, Filter]) -> tuple[Step, 
                 "words with it (Jaccard)",
             )
         )
-    dropped = [name for name, what in config.secrets if what == "drop"]
-    if dropped:
-        found.append(_all(SECRETS, f"none of these in it: {', '.join(dropped)}"))
     if config.decontaminate:
         found.append(
             _all(
