@@ -58,6 +58,13 @@ def test_a_form_is_found_where_it_stands(name, around):
     assert text[found.at :].startswith(FORMS[name][:4])
 
 
+@pytest.mark.parametrize("end", ["\\n", "\\r\\n", "\\\\n", "\n    "])
+@pytest.mark.parametrize("n_first", [10, 64])
+def test_a_private_key_is_found_whatever_its_lines_end_in(end, n_first):
+    key = join("-----BEGIN PRIV", "ATE KEY-----", end, A[:n_first], end, A, end, "-----END")
+    assert names(f'{{"private_key": "{key}"}}') == ["private key"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -67,6 +74,7 @@ def test_a_form_is_found_where_it_stands(name, around):
         "password = 'hunter2'",
         "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A",
         "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\\n...\\n-----END PRIVATE KEY-----",
         "ghp_short",
         "hf_hub_download(repo_id='owner/name', filename='config.json')",
         "npm_config_registry=https://registry.example/",
@@ -84,8 +92,11 @@ def test_what_opens_nothing_is_left_alone(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["ada@lovelace.org", "Mail <grace.hopper+navy@ships.navy.mil>.", "mailto:x_y@sub.do-main.io"],
-)
+    [
+        "ada@lovelace.org", "Mail <grace.hopper+navy@ships.navy.mil>.", "mailto:x_y@sub.do-main.io",
+        "_bob@acme.com", "/bob@acme.com", "//bob@acme.com", "digit@acme.com", "bob@js.acme.com",
+    ],
+)  # fmt: skip
 def test_addresses_of_people_are_found(text):
     assert names(text) == ["e-mail address"]
 
@@ -96,6 +107,9 @@ def test_addresses_of_people_are_found(text):
         "ada@example.com", "a@mail.example.org", "x@y.test", "me@localhost", "@decorator.name",
         "12345+ada@users.noreply.github.com", "a @ b.c", "matrix @ other.T", "user@host",
         "git@v1.2.3", "pkg@1.0.0", "@media screen.and", "root@10.0.0.1",
+        "git@github.com:user/repo.git", "ssh -T git@github.com", "hg@bitbucket.org:a/b",
+        "git+ssh://git@github.com/a/b", "ssh://deploy@host.acme.com/a", "icon@2x.png",
+        "img/Icon@2x.PNG", "pkg@npm.js", "foo@1.2.3.tgz", "https://cdn.acme.com/npm/a@next.min.js",
     ],
 )  # fmt: skip
 def test_addresses_of_nobody_are_not(text):
@@ -126,7 +140,9 @@ def test_any_text_can_be_searched(text):
     "text",
     [
         "a@" * 20_000, "a." * 20_000 + "@", "a" * 50_000 + "@", "aws" * 20_000, "x://" * 20_000,
-        "-----BEGIN " + "A " * 30_000, "xoxb-" + "1-" * 30_000, "1." * 30_000, "a@" + "b." * 30_000,
+        "-----BEGIN " + "A " * 30_000,
+        "-----BEGIN PRIVATE KEY-----" + "\\n" * 30_000 + ".",
+        "xoxb-" + "1-" * 30_000, "1." * 30_000, "a@" + "b." * 30_000,
         "sk-" + "a-" * 30_000, "://a:" * 10_000 + "@",
     ],
 )  # fmt: skip

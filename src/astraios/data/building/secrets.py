@@ -19,11 +19,13 @@ Kind = Literal["secret", "email", "address"]
 
 _B = r"(?<![A-Za-z0-9_-])"
 _E = r"(?![A-Za-z0-9_-])"
+_ESCAPED = r"\\{1,4}[nrt]"
+"""An end of line as JSON and strings in code write it, or such a string within another."""
 
 SECRETS = MappingProxyType(
     {
         "private key": r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-        r"\s*[A-Za-z0-9+/=:,\s-]{40}",
+        rf"(?:\s|{_ESCAPED})*(?:[A-Za-z0-9+/=:,\s-]|{_ESCAPED}){{40}}",
         "AWS access key": rf"{_B}(?:AKIA|ASIA)[A-Z2-7]{{16}}{_E}",
         "AWS secret key": r"(?i:aws.{0,20}?secret.{0,20}?)[=:]\s*[\"']?[A-Za-z0-9/+]{40}"
         r"(?![A-Za-z0-9/+=])",
@@ -59,9 +61,18 @@ EXAMPLE_DOMAINS = frozenset(
 )  # fmt: skip
 """Domains of e-mail addresses that belong to nobody, their subdomains included (RFC 2606, and what
 is used in its place)."""
+ACCOUNTS = frozenset({"git", "hg", "svn"})
+"""Local parts that are a server's account, as in `git@host:owner/name`, and nobody's."""
+FILE_ENDINGS = frozenset(
+    {
+        "png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "js", "ts", "mjs", "css", "json", "html",
+        "tgz", "gz", "zip", "tar", "whl", "jar",
+    }
+)  # fmt: skip
+"""Ends of names of files and packages, such as `icon@2x.png`."""
 EXAMPLE_ENDINGS = (".example", ".test", ".invalid", ".localhost", ".local")
 _EMAIL = re.compile(
-    r"(?<![\w.+/-])[A-Za-z0-9][\w.+-]{0,63}@"
+    r"(?<![\w.+-])(?<!://)(?P<local>\w[\w.+-]{0,63})@"
     r"(?P<domain>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24})"
     r"(?![\w-]|\.\w)",
     re.ASCII,
@@ -93,16 +104,19 @@ def scan(text: str) -> Iterator[Found]:
                 yield Found("secret", name, match.start())
     if "@" in text:
         for match in _EMAIL.finditer(text):
-            if not _is_example(match["domain"].lower()):
+            if not _is_nobody(match["local"].lower(), match["domain"].lower()):
                 yield Found("email", "e-mail address", match.start())
     for match in _IPV4.finditer(text):
         if _is_public(match.group()):
             yield Found("address", "public IPv4 address", match.start())
 
 
-def _is_example(domain: str) -> bool:
-    return domain.endswith(EXAMPLE_ENDINGS) or any(
-        domain == example or domain.endswith("." + example) for example in EXAMPLE_DOMAINS
+def _is_nobody(local: str, domain: str) -> bool:
+    return (
+        local in ACCOUNTS
+        or domain.rpartition(".")[2] in FILE_ENDINGS
+        or domain.endswith(EXAMPLE_ENDINGS)
+        or any(domain == example or domain.endswith("." + example) for example in EXAMPLE_DOMAINS)
     )
 
 
