@@ -198,6 +198,7 @@ CASES: list[Case] = [
         "Revert Merge pull request 7",
     ),
     *subjects("A14-version-or-hash", True, "Update to v1.2.3", "1.2.3 is out", "Debug", "v1.2"),
+    *subjects("A14-version-or-hash", True, "1.2.34 is out", "v10.20.300 is out"),
     *subjects("A14-version-or-hash", True, "dead-", "0239-xyz", "cafe babe"),
     *subjects("A14-version-or-hash", False, "v1.2.3", "1.20.3-rc1 is out", "V1.2.3", "0239-2a41"),
     *subjects("A14-version-or-hash", False, "DEADBEEF", "cafe"),

@@ -10,7 +10,7 @@ from astraios.data.rules import Rule, keeping
 from astraios.data.rules._commit import Commit
 from astraios.data.rules._words import words
 
-_VERSION = re.compile(r"v?\d+\.\d+\.\d+(?=$|\S)")
+_VERSION = re.compile(r"v?\d+\.\d+\.\d+(?!\d)(?=$|\S)")
 _HASH = re.compile(r"[a-f0-9]+(?:-[a-f0-9]+)*")
 _MARKERS = ("[skip ci]", "[ci skip]")
 
