@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from astraios.data.blocks import Blocks
 from astraios.data.config import PackConfig
-from astraios.data.constant_length import Block, buffers
+from astraios.data.constant_length import Block, buffers, measure
 from astraios.data.pack import encoder, pack
 from astraios.data.tokens import Encoder, TrainingText
 from astraios.errors import DataError
@@ -198,3 +198,10 @@ def test_a_corpus_shorter_than_a_row_is_told(tmp_path: Path) -> None:
     config = PackConfig(corpus=str(corpus), tokenizer="x", layout="constant_length", loss_on="all")
     with pytest.raises(DataError, match=r"the 1 train records .* do not fill one row"):
         pack(config, tmp_path / "packed", tokenizer=Letters())
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_only_end_of_text_tokens_that_are_added_are_left_out_of_the_measure(closed: bool) -> None:
+    made = Encoder(Letters(), lambda record: TrainingText("", "", ()), "all")
+    given = [TrainingText(text, text, ((0, len(text)),), closed) for text in ("ab", "abcd")]
+    assert measure(given, made) == 1  # a letter is a token

@@ -62,7 +62,7 @@ def measure(texts: list[TrainingText], encoder: Encoder) -> float:
         DataError: if they have no characters.
     """
     n_characters = sum(len(text.text) for text in texts)
-    n_tokens = len(encoder.encode(texts).ids) - len(texts)
+    n_tokens = len(encoder.encode(texts).ids) - sum(not text.closed for text in texts)
     if not n_characters or not n_tokens:
         raise DataError(f"the first {len(texts)} records have no text to measure tokens by")
     return n_characters / n_tokens
