@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from astraios.data.chat import conversation as chat_messages
 from astraios.data.rules import PRESETS, sift, switched
 from astraios.data.rules._words import words
 from astraios.data.rules.conversations import Conversation, conversation_rules, joined
@@ -56,6 +59,18 @@ def test_every_shape_gives_the_same_messages(row: dict[str, Any]) -> None:
     assert Conversation.of(row, "here").messages == MESSAGES
 
 
+def test_headings_inside_an_answer_begin_no_turn() -> None:
+    answer = "Write it so:\n### User: ask\n### System: be kind\n### Bot: tell"
+    row = Conversation.of({"text": f"### Human: {QUESTION}\n### Assistant: {answer}"}, "here")
+    assert [message.content for message in row.messages] == [QUESTION, answer]
+
+
+def test_text_may_begin_with_the_system() -> None:
+    row = Conversation.of({"text": "\n### System: Brief.\n### Human: a\n### Assistant: b"}, "here")
+    found = [(message.role, message.content) for message in row.messages]
+    assert found == [("system", "Brief."), ("user", "a"), ("assistant", "b")]
+
+
 def test_id_without_a_column_is_made_of_the_messages() -> None:
     ids = {Conversation.of(row, f"here:{i}").id for i, row in enumerate(SHAPES)}
     other = Conversation.of({"text": "### Human: a### Assistant: b"}, "here").id
@@ -83,6 +98,7 @@ def test_id_and_language_are_read_where_they_are() -> None:
         ({"text": 3}, "'text' is int"),
         ({"text": "Hello"}, "begins with 'Hello', expected '### Human"),
         ({"text": "Hello ### Human: a"}, "begins with 'Hello"),
+        ({"text": "### User: a ### Assistant: b"}, "begins with '### User"),
         ({**SHAPES[0], "id": 1.5}, "'id' is float"),
         ({**SHAPES[0], "language": 1}, "'language' is int"),
     ],
@@ -237,6 +253,70 @@ def test_message_of_the_system_is_no_question() -> None:
     record = joined(row)
     assert (record.instruction, record.response) == (QUESTION, ANSWER)
     assert record.messages == row.messages
+
+
+def turned(*turns: str) -> Conversation:
+    """Of a role and a text each."""
+    parts = [turn.split(":") for turn in turns]
+    return Conversation(
+        id="1",
+        messages=tuple(Message(role=role, content=text) for role, text in parts),  # type: ignore[arg-type]
+    )
+
+
+S, U, A = "system:s", "user:a", "assistant:b"
+
+
+@pytest.mark.parametrize(
+    ("turns", "n_kept"),
+    [
+        ((U, A, U), 2),
+        ((U, A, A), 2),
+        ((U, A, U, A, U, U, A), 4),
+        ((S, U, A, U), 3),
+        ((U, A, S, U, A), 2),
+        ((U, A, "user: ", A), 2),
+        ((U, A, U, "assistant:"), 2),
+        ((S, U, A, U, A), 5),
+        ((S, S, U, A), 0),
+        ((U, S, A), 0),
+        ((U, U, A), 0),
+        ((S,), 0),
+    ],
+)
+def test_mended_cuts_a_conversation_behind_its_last_answer_in_turn(
+    turns: tuple[str, ...], n_kept: int
+) -> None:
+    row = turned(*turns)
+    kept, dropped = sift(row, conversation_rules("mended"))
+    assert dropped == ("" if n_kept else "C2-question-answer")
+    assert (kept.messages if kept else ()) == row.messages[:n_kept]
+
+
+@pytest.mark.parametrize("turns", [(U, A, U, A), (S, U, A), (U, A), (U, S, A, A), (U, A, S)])
+def test_published_keeps_the_first_two_messages_only(turns: tuple[str, ...]) -> None:
+    kept, _ = sift(turned(*turns), conversation_rules("published"))
+    assert kept is not None and kept == turned(U, A)
+    assert joined(kept).messages == kept.messages
+
+
+spoken = st.lists(
+    st.sampled_from([S, U, A, "user: ", "assistant: "]), min_size=2, max_size=8
+).filter(lambda turns: sum(turn != S for turn in turns) >= 2)
+
+
+@given(spoken, st.sampled_from(PRESETS), st.booleans())
+def test_every_record_is_one_that_a_chat_template_can_write(
+    turns: list[str], preset: str, without: bool
+) -> None:
+    rules = switched(conversation_rules(preset), {"C2-question-answer"} if without else ())
+    kept, _ = sift(turned(*turns), rules)
+    if kept is not None:
+        record = joined(kept)
+        said = chat_messages(record)
+        told = [message.content for message in said if message.role != "system"]
+        assert told[:2] == [record.instruction, record.response]
+        assert sift(kept, rules) == (kept, "")
 
 
 def test_joining_what_has_no_answer_is_refused() -> None:

@@ -20,7 +20,10 @@ _ROLES: Mapping[str, Role] = MappingProxyType(
         "model": "assistant",
     }
 )  # fmt: skip
-_MARKER = re.compile(r"###[ \t]*(System|Human|User|Assistant):")
+_MARKER = re.compile(
+    r"(?:\A\s*###[ \t]*(?=System:)|###[ \t]*(?=Human:|Assistant:))(System|Human|Assistant):"
+)
+"""Of guanaco's form. Other headings that end in a colon are text: an answer may write them."""
 
 
 def turns(row: Mapping[str, Any], place: str) -> tuple[Message, ...]:

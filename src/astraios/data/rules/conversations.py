@@ -4,13 +4,16 @@
 word. That takes good talk of code along, and honest refusals, which makes a model less safe.
 `mended` looks for refusals only, in what the assistant says, as whole words. Without a list at all
 (`phrases=()`, or the rule switched off) refusals stay.
+
+`published` keeps the first two messages of what is left. `mended` keeps all for as long as user and
+assistant take turns, up to the last answer.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from astraios.data.rules import Rule, checked_preset, keeping
@@ -74,7 +77,10 @@ def conversation_rules(
 
 
 def joined(conversation: Conversation) -> InstructionRecord:
-    """The first message asks, the second answers; all of them stay in `messages`.
+    """The first message asks, the second answers.
+
+    `messages` are what C2 of `mended` leaves, which every chat template can write; there are none
+    where question and answer do not begin it.
 
     Raises:
         DataError: if there are fewer than two, which C2 drops.
@@ -91,7 +97,7 @@ def joined(conversation: Conversation) -> InstructionRecord:
         response=turned[1].content,
         source="conversations",
         language=conversation.language,
-        messages=conversation.messages,
+        messages=_answered(conversation.messages),
     )
 
 
@@ -135,23 +141,43 @@ def _without_refusals(phrases: Collection[str]) -> Rule[Conversation]:
 
 
 def _two_messages() -> Rule[Conversation]:
-    return keeping(
+    def first_two(conversation: Conversation) -> Conversation | None:
+        spoken = _spoken(conversation)[:2]
+        return _cut(conversation, spoken) if len(spoken) == 2 else None
+
+    return Rule(
         "C2-question-answer",
-        "there are two messages or more, the system's not counted",
-        lambda conversation: len(_spoken(conversation)) >= 2,
+        "there are two messages or more, the system's not counted; edits: the first two stay, all "
+        "others are taken off",
+        first_two,
     )
 
 
 def _question_and_answer() -> Rule[Conversation]:
-    def asks(conversation: Conversation) -> bool:
-        first = _spoken(conversation)[:2]
-        return [message.role for message in first] == ["user", "assistant"] and all(
-            message.content.strip() for message in first
-        )
+    def in_turn(conversation: Conversation) -> Conversation | None:
+        answered = _answered(conversation.messages)
+        return _cut(conversation, answered) if answered else None
 
-    return keeping(
+    return Rule(
         "C2-question-answer",
-        "the first two messages, the system's not counted, are a user's and an assistant's, "
-        "neither of them blank",
-        asks,
+        "after one message of the system's, or none, a user's and an assistant's come first, "
+        "neither of them blank; edits: what follows the last answer up to which the two take turns "
+        "without a blank message is taken off",
+        in_turn,
     )
+
+
+def _cut(conversation: Conversation, messages: tuple[Message, ...]) -> Conversation:
+    if messages == conversation.messages:
+        return conversation
+    return replace(conversation, messages=messages)
+
+
+def _answered(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The longest beginning that a chat template can write; empty if there is no answer in it."""
+    n_system = n = int(bool(messages) and messages[0].role == "system")
+    while [part.role for part in messages[n : n + 2]] == ["user", "assistant"] and all(
+        part.content.strip() for part in messages[n : n + 2]
+    ):
+        n += 2
+    return messages[:n] if n > n_system else ()
