@@ -7,7 +7,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from astraios import tasks
 from astraios.cli.data import benchmark_texts, data_app
+from astraios.data.building.contamination import SHORTEST, Contamination
+from astraios.data.building.words import words_of
 from astraios.errors import ConfigError, DataError, MissingDataError, UnknownNameError
 
 pytest.importorskip("rensa", reason="needs rensa: pip install 'astraios[data]'")
@@ -149,18 +152,45 @@ def test_shared_instructions_are_built_against_all_benchmarks(work, shared):
     assert {"humaneval", "devign", "aatk", "recode-format"} <= set(report["benchmarks"])
 
 
-def test_a_hub_out_of_reach_is_asked_once(monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """What a hub that is out of reach was asked for."""
     huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs huggingface_hub")
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    asked = []
+    names: list[tuple[str, ...]] = []
 
-    def download(*names, **more):
-        asked.append(names)
+    def download(*wanted, **more):
+        names.append(wanted)
         raise LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    return names
+
+
+def test_a_hub_out_of_reach_is_asked_once(asked):
     texts, absent = benchmark_texts(None, None)
     assert len(asked) == 1
-    assert all(name.startswith("minipack") for name in texts)
+    assert texts
+    assert all(not tasks.task(name).data_name for name in texts)
+    assert all(tasks.task(name).data_name for name in absent)
     assert set(absent.values()) == {"no data folder was given, no hub is reached"}
+
+
+def test_without_hub_and_data_folder_the_embedded_tasks_are_searched_for(work, asked):
+    result = invoke("build", "data.yaml", "decontaminate={}")
+    assert "12 rows read, 12 kept" in result.stdout
+    assert "not searched for, no data at hand: " in result.stderr.splitlines()[-1]
+    assert "devign" in result.stderr
+    assert "minipack" not in result.stderr
+
+
+@pytest.mark.parametrize("language", ["python", "java", "js", "cpp", "go", "rust"])
+def test_copied_solutions_of_humanevalpack_are_found(shared, language):
+    name = f"humanevalfixtests-{language}"
+    texts, _ = benchmark_texts([name], shared / "data")
+    index = Contamination(texts, 10)
+    for problem in tasks.task(name).problems(shared / "data"):
+        solution = problem.canonical_solution
+        assert any(index.hits(problem.declaration + solution)), problem.id
+        assert any(index.hits(solution)) == (len(words_of(solution)) >= SHORTEST), problem.id

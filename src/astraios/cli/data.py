@@ -13,7 +13,7 @@ from astraios.cli.options import AsJson, DataDir, Out, Overrides, interruptible,
 if TYPE_CHECKING:
     from astraios.data.building.contamination import BenchmarkText
     from astraios.data.building.report import Report
-    from astraios.tasks import Task
+    from astraios.tasks import Problem, Task
 
 data_app = typer.Typer(help="Build training data; list the rules for it.", no_args_is_help=True)
 
@@ -94,7 +94,7 @@ def benchmark_texts(
     unreachable = ""
     for name in names if names is not None else tasks.names():
         task = tasks.task(name)
-        if unreachable:
+        if unreachable and task.data_name:
             absent[name] = unreachable
             continue
         try:
@@ -122,11 +122,23 @@ def _texts(task: Task[Any], data_dir: Path | None) -> tuple[BenchmarkText, ...]:
             ("prompt", prompt.text if prompt else ""),
             ("solution", card.reference),
             ("tests", card.tests),
+            *(("solution", text) for text in _copies(problem)),
         )
         found += (
             BenchmarkText(problem.id, problem.group, part, text) for part, text in parts if text
         )
     return tuple(found)
+
+
+def _copies(problem: Problem) -> tuple[str, ...]:
+    """A solution as rows hold it that leave the documentation out, or the declaration too.
+
+    HumanEvalPack's problems keep them apart; the solution of a card has the documentation in
+    between, so a copy of a short one shares no ten words in a row with it.
+    """
+    solution = getattr(problem, "canonical_solution", "")
+    declaration = getattr(problem, "declaration", "")
+    return (declaration + solution, solution) if solution and declaration else ()
 
 
 @data_app.command("rules")

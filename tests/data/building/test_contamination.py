@@ -108,3 +108,29 @@ def test_hash_tells_texts_apart():
 
 def test_no_benchmark_is_no_hit():
     assert not hits(SOLUTION, {})
+
+
+EVERYWHERE = {
+    "a licence": "X is free software; you can redistribute it and/or modify it under the terms of",
+    "includes of C": "#include <stdio.h> #include <stdlib.h> #include <string.h> #include <time.h>",
+    "includes of C++": "#include<stdio.h>\n#include<vector>\nusing namespace std;\nint main",
+    "counting loops": "for (int i=0;i<n;i++){ for (int j=0;j<n;j++){",
+    "imports of Java": "import java.util.*; import java.lang.*; import java.util.Map;",
+    "imports of Go": 'import ("fmt"; "math"; "os"; "sort"; "testing"; "github.com/stretchr/testify")',
+}
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_what_stands_in_code_everywhere_tells_nothing(name):
+    text = EVERYWHERE[name].replace("X", "This program")
+    index = Contamination({"exam": exam(f"{text} {SOLUTION}")}, 10)
+    assert not list(index.hits(text))
+    assert list(index.hits(SOLUTION))
+    assert index.looked["exam"].n_boilerplate > 0
+
+
+def test_solution_behind_boilerplate_is_found():
+    code = (
+        "for (int i=0;i<n;i++) for (int j=i+1;j<n;j++) if (abs(a[i]-a[j])<threshold) return true;"
+    )
+    assert hits(code, {"exam": exam(code)})

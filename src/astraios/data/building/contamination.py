@@ -1,9 +1,10 @@
 """Rows that share a run of words with a benchmark's prompt, solution or tests.
 
 As GPT-3 (Brown et al. 2020, appendix C) and Llama 2 (Touvron et al. 2023, appendix A.6) do, with
-three decisions: a text shorter than a run has to be in the row as a whole, a run counts only where
-at least half of its words have letters (rows of numbers are everywhere), and a run that is in more
-than ten problems of one benchmark is its boilerplate and tells nothing of any problem.
+four decisions: a text shorter than a run has to be in the row as a whole, a run counts only where
+at least half of its words have letters (rows of numbers are everywhere), a run that is in more than
+ten problems of one benchmark is its boilerplate and tells nothing of any problem, and so is one of
+`boilerplate.txt`: headers of licences, blocks of imports, plain counting loops.
 
 `data` knows no tasks: texts come from the caller.
 """
@@ -12,7 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
+from importlib.resources import files
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from astraios.data.building.words import numbers, runs, words_of
@@ -27,6 +31,8 @@ SHORTEST = 6
 """Words that a text has to have to be looked for; shorter ones are in too much by chance."""
 BOILERPLATE = 10
 """Problems of a benchmark that may share a run before it is taken for boilerplate."""
+
+_ANY_ORDER = "any order: "
 
 Part = Literal["prompt", "solution", "tests"]
 
@@ -107,13 +113,18 @@ class Contamination:
         groups: dict[str, int] = {}
         by_length: dict[int, list[tuple[Numbers, NDArray[np.int32]]]] = {}
         n_too_short = n_ngrams = n_boilerplate = 0
+        everywhere = _everywhere()
+        listed: dict[int, list[Numbers]] = {}
         for text in texts:
             words = words_of(text.text)
             length = min(len(words), self.size)
             if length < min(SHORTEST, self.size):
                 n_too_short += bool(words)
                 continue
-            found = runs(numbers(words), length)[_wordy(words, length)]
+            found = runs(numbers(words), length)
+            common = everywhere.of_lists(words, length)
+            listed.setdefault(length, []).append(found[common])
+            found = found[_wordy(words, length) & ~common]
             owner = np.full(len(found), len(self._texts), dtype=np.int32)
             by_length.setdefault(length, []).append((found, owner))
             self._texts.append((name, text))
@@ -129,11 +140,13 @@ class Contamination:
             new = np.ones(len(grams), dtype=bool)
             new[1:] = (grams[1:] != grams[:-1]) | (group[1:] != group[:-1])
             grams, owners = grams[new], owners[new]
-            _, position, counts = np.unique(grams, return_inverse=True, return_counts=True)
-            telling = counts[position] <= BOILERPLATE
-            n_ngrams += int((counts <= BOILERPLATE).sum())
-            n_boilerplate += int((counts > BOILERPLATE).sum())
-            collected.setdefault(length, []).append((grams[telling], owners[telling]))
+            distinct, position, counts = np.unique(grams, return_inverse=True, return_counts=True)
+            telling = (counts <= BOILERPLATE) & ~everywhere.of_texts(distinct, length)
+            n_ngrams += int(telling.sum())
+            n_boilerplate += int((~telling).sum())
+            told = telling[position]
+            collected.setdefault(length, []).append((grams[told], owners[told]))
+        n_boilerplate += sum(len(np.unique(np.concatenate(grams))) for grams in listed.values())
         self.looked[name] = Looked(
             n_problems=len({text.problem for text in texts}),
             n_texts=len(texts),
@@ -161,6 +174,48 @@ class Contamination:
             name, where = self._texts[owner]
             ngram = " ".join(words[at : at + length])
             yield Hit(benchmark=name, problem=where.problem, part=where.part, ngram=ngram, n=n)
+
+
+@dataclass(frozen=True)
+class _Everywhere:
+    """What `boilerplate.txt` says."""
+
+    texts: tuple[Numbers, ...]
+    lists: Mapping[str, int]
+    """Word -> a bit for each list that it is in."""
+
+    def of_lists(self, words: list[str], length: int) -> NDArray[np.bool_]:
+        """Of each run of `words`, whether it is of nothing but words of one list."""
+        import numpy as np
+
+        bits = np.fromiter((self.lists.get(word, 0) for word in words), np.int64, len(words))
+        n = len(words) - length + 1
+        shared = bits[:n].copy()
+        for offset in range(1, length):
+            shared &= bits[offset : offset + n]
+        return np.asarray(shared != 0)
+
+    def of_texts(self, grams: Numbers, length: int) -> NDArray[np.bool_]:
+        """Of each run of `length` words, whether it is in a text."""
+        import numpy as np
+
+        return np.isin(grams, np.concatenate([runs(text, length) for text in self.texts]))
+
+
+@cache
+def _everywhere() -> _Everywhere:
+    text = files("astraios.data.building").joinpath("boilerplate.txt").read_text(encoding="utf-8")
+    texts: list[Numbers] = []
+    lists: dict[str, int] = {}
+    bit = 1
+    for line in text.splitlines():
+        if line.startswith(_ANY_ORDER):
+            for word in words_of(line.removeprefix(_ANY_ORDER)):
+                lists[word] = lists.get(word, 0) | bit
+            bit <<= 1
+        elif line and not line.startswith("#"):
+            texts.append(numbers(words_of(line)))
+    return _Everywhere(tuple(texts), MappingProxyType(lists))
 
 
 def _wordy(words: list[str], length: int) -> NDArray[np.bool_]:

@@ -47,7 +47,7 @@ class BenchmarkReport(Record):
     """Texts of fewer than six words, not looked for."""
     n_ngrams: int
     n_boilerplate: int
-    """Runs of words in more than ten problems, not looked for."""
+    """Runs of words in more than ten problems or of `boilerplate.txt`, not looked for."""
     rows_hit: int
     problems_hit: int
 
