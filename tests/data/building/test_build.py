@@ -433,6 +433,43 @@ def test_row_without_the_columns_is_named(tmp_path, data, source, row, complaint
         built(tmp_path / "run", config(source), data)
 
 
+def test_null_sides_are_empty_ones(tmp_path, data):
+    null = [instruction(100, prompt=None), instruction(101, completion=None)]
+    null.append({"id": "task-102", "instruction": None, "output": "it"})
+    write(data / "tasks.jsonl", [*(instruction(i) for i in range(5)), *null])
+    built(tmp_path / "run", config(TASKS), data)
+    assert removed(tmp_path / "run") == {
+        "task-100": "I1-prompt-not-empty",
+        "task-101": "I2-completion-not-empty",
+        "task-102": "I1-prompt-not-empty",
+    }
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "tool", "content": "42"},
+        {"role": "assistant", "content": None},
+        {"role": "assistant", "content": "", "tool_calls": [{"name": "add"}]},
+    ],
+)
+@pytest.mark.parametrize("source", [TALKS, TASKS])
+def test_messages_of_tools_are_counted(tmp_path, data, source, message):
+    good = conversation if source is TALKS else instruction
+    talk = good(100, messages=[*conversation(100)["messages"], message])
+    write(data / source["data"], [*(good(i) for i in range(5)), talk])
+    report = built(tmp_path / "run", config(source), data)
+    assert removed(tmp_path / "run") == {talk["id"]: "messages"}
+    assert report.n_kept == 5
+
+
+def test_unknown_role_is_named(tmp_path, data):
+    talk = conversation(100, messages=[{"role": "usr", "content": "Hello"}])
+    write(data / "talks.jsonl", [conversation(0), talk])
+    with pytest.raises(DataError, match=r"talks\.jsonl:2: .*unknown role 'usr'"):
+        built(tmp_path / "run", config(TALKS), data)
+
+
 def test_missing_file_is_named(data):
     with pytest.raises(MissingDataError, match=r"'commits': 'nowhere\.jsonl' is no file"):
         plan(config({**COMMITS, "data": "nowhere.jsonl"}), data_dir=data)

@@ -116,7 +116,7 @@ EVERYWHERE = {
     "includes of C++": "#include<stdio.h>\n#include<vector>\nusing namespace std;\nint main",
     "counting loops": "for (int i=0;i<n;i++){ for (int j=0;j<n;j++){",
     "imports of Java": "import java.util.*; import java.lang.*; import java.util.Map;",
-    "imports of Go": 'import ("fmt"; "math"; "os"; "sort"; "testing"; "github.com/stretchr/testify")',
+    "imports of Go": 'import ("fmt"; "io"; "os"; "math"; "sort"; "github.com/stretchr/testify")',
 }
 
 

@@ -23,13 +23,17 @@ from astraios.data.building.contamination import Contamination
 from astraios.data.building.plan import Plan, PlannedSource
 from astraios.data.building.rows import ChunkHead, CorpusRow, Leak, Overlap, Passed, Removed
 from astraios.data.building.secrets import scan
-from astraios.data.building.steps import EMPTY, LANGUAGE
+from astraios.data.building.steps import EMPTY, LANGUAGE, MESSAGES
 from astraios.data.rowcorpus import messages_of
 from astraios.data.rowfiles import text_columns
 from astraios.data.rules import sift
 from astraios.errors import DataError
 from astraios.files import make_folder, readable, write_bytes
 from astraios.progress import Progress, silent
+
+_SIDES = ("prompt", "completion", "instruction", "response", "output")
+_TOOLS = frozenset({"tool", "tool_call", "tool_response", "function", "function_call", "ipython"})
+"""Roles that name no speaker."""
 
 FOLDER = ".chunks"
 """Hidden in the run folder, and removed when the run is sealed."""
@@ -95,6 +99,9 @@ def examine(
         DataError: if it lacks columns.
     """
     title, by = source.config.title, source.filter
+    n_unfit = 0
+    if source.config.kind != "commits":
+        row, n_unfit = _fit(row)
     try:
         parsed = by.parse(row, place)
         identity, language = by.identity(parsed), by.language(parsed)
@@ -102,6 +109,8 @@ def examine(
         wanted = source.config.languages
         if wanted is not None and (language or "").lower() not in {w.lower() for w in wanted}:
             return removed.model_copy(update={"rule": LANGUAGE})
+        if n_unfit:
+            return removed.model_copy(update={"rule": MESSAGES, "detail": f"{n_unfit} of them"})
         kept, rule = sift(parsed, by.rules)
         if kept is None:
             return removed.model_copy(update={"rule": rule})
@@ -141,6 +150,33 @@ def examine(
             for hit in (contamination.hits(searched) if contamination else ())
         ),
     )
+
+
+def _fit(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+    """A row whose nulls are empty sides, without messages that cannot be read; how many those are.
+
+    Such rows are common in data of others and are counted; a column that is not there, or a role
+    that nobody uses, is a mistake that the row's parser names.
+    """
+    row = {**row, **{side: "" for side in _SIDES if side in row and row[side] is None}}
+    for column, role, content in (
+        ("messages", "role", "content"),
+        ("conversations", "from", "value"),
+    ):
+        messages = row.get(column)
+        if isinstance(messages, list):
+            fit = [
+                message
+                for message in messages
+                if not isinstance(message, Mapping)
+                or not (
+                    str(message.get(role)).strip().lower() in _TOOLS
+                    or message.get("tool_calls")
+                    or (content in message and message[content] is None)
+                )
+            ]
+            return {**row, column: fit}, len(messages) - len(fit)
+    return row, 0
 
 
 def _head(path: Path) -> ChunkHead:

@@ -13,6 +13,7 @@ from astraios.errors import MissingDataError, MissingToolError
 from astraios.records import InstructionRecord, Record
 
 LANGUAGE = "language"
+MESSAGES = "messages"
 EMPTY = "not-empty"
 SECRETS = "secrets"
 EXACT = "exact-duplicate"
@@ -139,6 +140,9 @@ def steps_of(config: BuildConfig, filters: Mapping[str, Filter]) -> tuple[Step, 
         if source.languages is not None:
             keeps = f"the language is one of {', '.join(source.languages)}"
             found.append(Step(name=LANGUAGE, source=title, keeps=keeps))
+        if source.kind != "commits":
+            keeps = "every message has a text, none calls a tool or is a tool's"
+            found.append(Step(name=MESSAGES, source=title, keeps=keeps))
         found += (
             Step(name=rule.name, source=title, keeps=rule.keeps) for rule in filters[title].rules
         )
