@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from astraios.training.processes import processes
 
 _LOG = logging.getLogger(__name__)
 _NOT_WRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
+_PRECISION = "ACCELERATE_MIXED_PRECISION"
 _SLACK = 1.05
 """File headers, the schedule and random states beside the tensors of a checkpoint."""
 
@@ -40,32 +43,51 @@ def arguments(
     """
     per_device, n_accumulated = division(optimization, processes().num_processes)
     gpu = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=optimization.n_steps,
-        per_device_train_batch_size=per_device,
-        gradient_accumulation_steps=n_accumulated,
-        average_tokens_across_devices=True,
-        train_sampling_strategy="sequential",
-        max_grad_norm=optimization.clip,
-        bf16=recipe is not None and recipe.compute_precision == "bf16",
-        activation_checkpointing=recipe is not None and recipe.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        logging_strategy="steps",
-        logging_steps=optimization.log_every,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=optimization.save_every,
-        save_total_limit=2,
-        seed=seed,
-        data_seed=seed,
-        remove_unused_columns=False,
-        dataloader_pin_memory=gpu,
-        ddp_find_unused_parameters=False,
-        disable_tqdm=True,
-        report_to="none",
-        use_cpu=not gpu,
-    )
+    bf16 = recipe is not None and recipe.compute_precision == "bf16"
+    with _precision("bf16" if bf16 else "no"):
+        made = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=optimization.n_steps,
+            per_device_train_batch_size=per_device,
+            gradient_accumulation_steps=n_accumulated,
+            average_tokens_across_devices=True,
+            train_sampling_strategy="sequential",
+            max_grad_norm=optimization.clip,
+            bf16=bf16,
+            activation_checkpointing=recipe is not None and recipe.gradient_checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False},
+            logging_strategy="steps",
+            logging_steps=optimization.log_every,
+            logging_nan_inf_filter=False,
+            save_strategy="steps",
+            save_steps=optimization.save_every,
+            save_total_limit=2,
+            seed=seed,
+            data_seed=seed,
+            remove_unused_columns=False,
+            dataloader_pin_memory=gpu,
+            ddp_find_unused_parameters=False,
+            disable_tqdm=True,
+            report_to="none",
+            use_cpu=not gpu,
+        )
+    # A process drives one GPU: more that are visible would each take `per_device` rows.
+    made._n_gpu = min(1, made.n_gpu)
+    return made
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """The recipe's precision where accelerate's launcher left another in the environment."""
+    before = os.environ.get(_PRECISION)
+    os.environ[_PRECISION] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_PRECISION]
+        else:
+            os.environ[_PRECISION] = before
 
 
 def division(optimization: Optimization, n_devices: int) -> tuple[int, int]:
