@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
 
+import torch
 from safetensors.torch import load_file
 
 from astraios import methods, registry
@@ -24,7 +25,7 @@ from astraios.training.base import load_base
 from astraios.training.checkpoints import Best
 from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
 from astraios.training.pretrain import MODEL, pretrain
-from astraios.training.tune import ADAPTER, BEST, tune
+from astraios.training.tune import ADAPTER, BEST, start, tune
 
 OPTIMIZATION = Optimization(
     n_steps=6, batch_size=4, learning_rate=5e-3, log_every=1, validate_every=2, save_every=2
@@ -279,3 +280,52 @@ def test_a_missing_library_of_quantisation_is_named(
         trained(base, tmp_path / "a", "lora", base_precision="nf4")
     with pytest.raises(TrainingError, match=r"'adamw_8bit' needs bitsandbytes.*\[quant\]"):
         trained(base, tmp_path / "b", "lora", optimizer="adamw_8bit")
+
+
+HALF_LEFT = tuple(n for n in registry.names(methods) if n != "qlora")  # that needs four bits
+SMALL = {
+    "adalora": {"init_r": 6, "target_r": 2, "tinit": 1, "tfinal": 1},
+    "oft": {"oft_block_size": 8},
+}
+
+
+@pytest.mark.parametrize("method", HALF_LEFT)
+def test_what_is_trained_on_a_bf16_base_is_fp32(method: str, base: Path) -> None:
+    half = config(
+        method,
+        base_precision="bf16",
+        compute_precision="bf16",
+        method_options=SMALL.get(method, {}),
+    )
+    tuned = start(half, base)
+    assert {w.dtype for w in tuned.parameters() if w.requires_grad} == {torch.float32}
+    ids = torch.arange(8)[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        tuned(input_ids=ids, labels=ids).loss.backward()
+    assert any(w.grad is not None and w.grad.any() for w in tuned.parameters())
+
+
+@pytest.mark.parametrize("method", ["bitfit", "lntuning"])
+def test_parts_of_a_bf16_base_are_not_trained_in_bf16(method: str, base: Path) -> None:
+    with pytest.raises(MethodError, match="set compute_precision to bf16"):
+        start(config(method, base_precision="bf16"), base)
+
+
+def test_the_best_weights_of_adalora_keep_their_own_directions(base: Path) -> None:
+    late = config("adalora", method_options={"init_r": 6, "target_r": 2, "tinit": 1, "tfinal": 1})
+    tuned, method = start(late, base), methods.method("adalora")
+    scales = {n: w for n, w in tuned.named_parameters() if "lora_E" in n}
+    with torch.no_grad():
+        for weight in scales.values():
+            weight.fill_(0.5)
+    config_of = tuned.active_peft_config
+    names = [n.removeprefix("base_model.model.") for n in scales]
+    config_of.rank_pattern = {n: [True, *[False] * 5] for n in names}  # as the last step left it
+    method.after_put_back(tuned)
+    assert config_of.rank_pattern is None
+    with torch.no_grad():
+        next(iter(scales.values()))[3] = 0
+    method.after_put_back(tuned)
+    assert config_of.rank_pattern == {
+        n: [at != 3 or n != names[0] for at in range(6)] for n in names
+    }

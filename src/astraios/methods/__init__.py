@@ -145,6 +145,10 @@ class Method(ABC):
         """Called after each optimizer step, counted from 1, while gradients are still there."""
         return
 
+    def after_put_back(self, model: nn.Module) -> None:
+        """Called after weights of an earlier step were put back, before they are saved."""
+        return
+
     def memory(self, model: nn.Module) -> dict[str, Tensor]:
         """What `after_step` remembers beside the weights, for a checkpoint; by name."""
         return {}

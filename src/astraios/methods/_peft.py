@@ -52,6 +52,8 @@ class PeftMethod(Method):
     """What the method does after each optimizer step."""
     remembered: Callable[[Any], Mapping[str, dict[str, Tensor]]] | None = None
     """Where it keeps what it remembers between steps: tables of tensors by the table's name."""
+    put_back: Callable[[Any], None] | None = None
+    """What it does once weights of an earlier step are back in their places."""
     batched: bool = True
     trains_base: bool = False
     adds_tokens: bool = False
@@ -100,6 +102,10 @@ class PeftMethod(Method):
     def after_step(self, model: nn.Module, step: int) -> None:
         if self.each_step is not None:
             self.each_step(model, step)
+
+    def after_put_back(self, model: nn.Module) -> None:
+        if self.put_back is not None:
+            self.put_back(model)
 
     def memory(self, model: nn.Module) -> dict[str, Tensor]:
         if self.remembered is None:

@@ -48,6 +48,21 @@ def each_step(model: Any, step: int) -> None:
     tuned.base_model.update_and_allocate(step)
 
 
+def put_back(model: Any) -> None:
+    """Take out the directions that are zero in these weights, and no others.
+
+    PEFT saves what its config says is left, which is what the last step left.
+    """
+    tuned = getattr(model, "_orig_mod", model)
+    left = {
+        name: weight.detach().ne(0).flatten().tolist()
+        for name, weight in tuned.base_model.model.named_parameters()
+        if ".lora_E." in name
+    }
+    config = tuned.active_peft_config
+    config.rank_pattern = None if all(map(all, left.values())) else left
+
+
 method = PeftMethod(
     name="adalora",
     title="AdaLoRA",
@@ -72,4 +87,5 @@ method = PeftMethod(
     length="total_step",
     each_step=each_step,
     remembered=remembered,
+    put_back=put_back,
 )

@@ -23,7 +23,13 @@ from astraios.training.base import QUANTISED, load_base, prepared
 from astraios.training.config import TrainingConfig, pack_config
 from astraios.training.fit import fit
 from astraios.training.processes import open_run, processes
-from astraios.training.rows import check_positions, data_folder, ensure_packed, training_rows
+from astraios.training.rows import (
+    check_packed,
+    check_positions,
+    data_folder,
+    ensure_packed,
+    training_rows,
+)
 
 ADAPTER = "adapter"
 BEST = "adapter-best"
@@ -65,9 +71,9 @@ def tune(
     source = base or config.base_model
     packing = pack_config(config)
     inputs = inputs or {}
-    data = data or data_folder(
-        packing, folder.parent, base=inputs.get("base", ""), data_dir=data_dir
-    )
+    tokenizer = load_tokenizer(source, config.revision)
+    data = data or data_folder(packing, folder.parent, tokenizer=tokenizer, data_dir=data_dir)
+    check_packed(packing, data, tokenizer=tokenizer, data_dir=data_dir)
     inputs = {"data": data.name, "corpus": find_corpus(config.corpus).data_hash(data_dir), **inputs}
     run = open_run(folder, kind=RunKind.TRAIN, config=config, inputs=inputs)
     with run:
@@ -75,7 +81,6 @@ def tune(
             if processes().is_main_process:
                 checkpoints.remove(folder)  # where a kill came between the two last lines
             return
-        tokenizer = load_tokenizer(source, config.revision)
         ensure_packed(packing, data, tokenizer=tokenizer, data_dir=data_dir)
         rows, validation = training_rows(config, data)
         tuned = start(config, source)
@@ -115,9 +120,35 @@ def start(config: TrainingConfig, source: str | Path) -> Any:
         prepared(model, config.base_precision),
         method.options_for(config.method_options, config.optimization.n_steps),
     )
-    if method.trains_base:
-        tuned.float()
+    _hold_in_fp32(tuned, config)
     return tuned
+
+
+def _hold_in_fp32(tuned: Any, config: TrainingConfig) -> None:
+    """Give what is trained fp32, where it is in the base's own precision.
+
+    Raises:
+        MethodError: if only a part of the base is trained and products are not computed under
+            autocast: layers would then meet two precisions.
+    """
+    weights = list(tuned.parameters())
+    if all(weight.requires_grad for weight in weights):
+        tuned.float()
+        return
+    half = (torch.bfloat16, torch.float16)
+    small = [weight for weight in weights if weight.requires_grad and weight.dtype in half]
+    if small and config.compute_precision == "fp32":
+        raise MethodError(
+            f"method {config.method!r} trains some of the base's own weights, in which "
+            f"{config.base_precision} loses small updates; set compute_precision to bf16, under "
+            "which they are held in fp32, or base_precision to fp32"
+        )
+    for module in tuned.modules():
+        own = [weight for weight in module.parameters(recurse=False) if weight.dtype in half]
+        if any(weight.requires_grad for weight in own):
+            for weight in own:
+                if weight.requires_grad or weight.ndim == 1:  # a norm takes one precision
+                    weight.data = weight.data.float()
 
 
 def _finish(
@@ -138,6 +169,7 @@ def _finish(
         run.write_json("best", best)
         if best.step < n_steps:
             checkpoints.fill_best(tuned, run.folder)
+            method.after_put_back(tuned)
             _save(run, method, tuned, tokenizer, BEST)
             card.write(run.folder, run.folder / BEST, source=source)
     card.write(run.folder, run.folder / ADAPTER, source=source)
