@@ -63,8 +63,9 @@ def config(method: str, *, layout: Any = "bucketed", n: int = 40, **changes: Any
 
 def packed(wanted: TrainingConfig, base: Path, root: Path) -> Path:
     packing = pack_config(wanted)
-    folder = data_folder(packing, root)
-    ensure_packed(packing, folder, tokenizer=load_tokenizer(base, None))
+    tokenizer = load_tokenizer(base)
+    folder = data_folder(packing, root, tokenizer=tokenizer)
+    ensure_packed(packing, folder, tokenizer=tokenizer)
     return folder
 
 

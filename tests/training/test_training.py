@@ -1,5 +1,6 @@
 """Training runs: losses fall, packed documents are isolated, an interrupted run ends the same."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,9 @@ def config(method: str, **changes: Any) -> TrainingConfig:
 def rows_of(config: TrainingConfig, base: Path, root: Path) -> tuple[list[Row], list[Row]]:
     """Rows in the order they are seen, and the validation rows."""
     packing = pack_config(config)
-    folder = data_folder(packing, root)
-    ensure_packed(packing, folder, tokenizer=load_tokenizer(base))
+    tokenizer = load_tokenizer(base)
+    folder = data_folder(packing, root, tokenizer=tokenizer)
+    ensure_packed(packing, folder, tokenizer=tokenizer)
     rows, validation = training_rows(config, folder)
     return list(rows), validation
 
@@ -264,6 +266,40 @@ def test_changed_data_are_not_mixed_with_what_was_begun(base: Path, tmp_path: Pa
     corpus.write_text("".join(line % (n, n) for n in range(80)))
     with pytest.raises(ForeignRunError, match="made from other inputs"):
         tune(mine, tmp_path / "run", base=base)
+
+
+def reworded(base: Path, folder: Path) -> Path:
+    """The base with another tokenizer: two tokens of one character have changed places."""
+    shutil.copytree(base, folder)
+    path = folder / "tokenizer.json"
+    values = json.loads(path.read_text())
+    vocabulary = values["model"]["vocab"]
+    vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
+    path.write_text(json.dumps(values))
+    return folder
+
+
+def test_another_tokenizer_of_the_same_name_has_rows_of_its_own(base: Path, tmp_path: Path) -> None:
+    other = reworded(base, tmp_path / "other")
+    one, two = (rows_of(config("lora"), source, tmp_path / "runs") for source in (base, other))
+    assert ids_of(one[0]) != ids_of(two[0])
+    packing = pack_config(config("lora"))
+    folder = data_folder(packing, tmp_path / "runs", tokenizer=load_tokenizer(base))
+    with pytest.raises(ForeignRunError, match=r"^tokenizer 'tiny' changed since .* was packed"):
+        ensure_packed(packing, folder, tokenizer=load_tokenizer(other))
+
+
+def test_rows_packed_before_the_data_changed_are_not_trained_on(base: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "mine.jsonl"
+    line = '{"prompt": "add %d", "completion": "return v + %d"}\n'
+    corpus.write_text("".join(line % (n, n) for n in range(90)))
+    mine = config("lora", corpus=str(corpus), n_examples=None, n_validation=4)
+    packed = tmp_path / "packed"
+    ensure_packed(pack_config(mine), packed, tokenizer=load_tokenizer(base))
+    corpus.write_text("".join(line % (n, n) for n in range(80)))
+    with pytest.raises(ForeignRunError, match=r"^corpus '.*mine\.jsonl' changed since .*packed'"):
+        tune(mine, tmp_path / "run", base=base, data=packed)
+    assert not (tmp_path / "run").exists()
 
 
 def test_trained_weights_are_fp32_over_any_base(base: Path) -> None:

@@ -68,8 +68,8 @@ def pack(
 
     settle()
     with interruptible():
-        base, inputs = _embedded(read.tokenizer, out)
-        folder = _packed(read, base, out, inputs, find_data(data_dir))
+        base, _ = _embedded(read.tokenizer, out)
+        folder = _packed(read, base, out, find_data(data_dir))
     report = read_report(folder)
     if as_json:
         print_json({"run": folder, **report.model_dump(mode="json")})
@@ -89,16 +89,14 @@ def _fact(value: float) -> str:
     return f"{value:.1%}" if isinstance(value, float) else f"{value:,}"
 
 
-def _packed(
-    config: PackConfig, base: Path | None, out: Path, inputs: dict[str, str], data: Path | None
-) -> Path:
+def _packed(config: PackConfig, base: Path | None, out: Path, data: Path | None) -> Path:
     """The run folder of the packed corpus, packed if need be."""
     from astraios.cli.display import bar
     from astraios.data.pack import load_tokenizer
     from astraios.training.rows import data_folder, ensure_packed
 
-    folder = data_folder(config, out, base=inputs.get("base", ""), data_dir=data)
     tokenizer = load_tokenizer(base or config.tokenizer, config.revision)
+    folder = data_folder(config, out, tokenizer=tokenizer, data_dir=data)
     with bar(f"pack {config.corpus}", "records") as progress:
         ensure_packed(config, folder, tokenizer=tokenizer, data_dir=data, progress=progress)
     return folder
@@ -112,7 +110,12 @@ def train(
     out: Out = Path("runs"),
     data_dir: DataDir = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen, from a few steps; train not.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what would happen, from a few steps. Data are packed and kept (an embedded "
+            "base is pretrained); nothing is tuned.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -135,7 +138,7 @@ def train(
     data = find_data(data_dir)
     with interruptible():
         base, inputs = _embedded(read.base_model, out)
-        packed = _packed(pack_config(read), base, out, inputs, data)
+        packed = _packed(pack_config(read), base, out, data)
         if dry_run:
             from astraios.training.outlook import outlook
 

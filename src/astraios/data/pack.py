@@ -35,7 +35,16 @@ from astraios.records import Cost, InstructionRecord, RunKind
 from astraios.runs import Run
 from astraios.templates import CHAT, check_training_template, template
 
-__all__ = ["PackReport", "Shard", "SplitReport", "encoder", "load_tokenizer", "pack", "read_report"]
+__all__ = [
+    "PackReport",
+    "Shard",
+    "SplitReport",
+    "encoder",
+    "load_tokenizer",
+    "pack",
+    "read_report",
+    "tokenizer_hash",
+]
 
 
 def pack(
@@ -65,7 +74,7 @@ def pack(
     if tokenizer is None:
         tokenizer = load_tokenizer(config.tokenizer, config.revision)
     _check_end(tokenizer, config.tokenizer)
-    inputs = {"corpus": corpus.data_hash(data_dir), "tokenizer": _tokenizer_hash(tokenizer)}
+    inputs = {"corpus": corpus.data_hash(data_dir), "tokenizer": tokenizer_hash(tokenizer)}
     with Run.open(folder, kind=RunKind.PACK, config=config, inputs=inputs) as run:
         if run.done:
             return read_json(folder / f"{REPORT}.json", PackReport)
@@ -156,7 +165,7 @@ def _check_end(tokenizer: Any, source: str | Path) -> None:
         )
 
 
-def _tokenizer_hash(tokenizer: Any) -> str:
+def tokenizer_hash(tokenizer: Any) -> str:
     """What tells a tokenizer from others: all that its ids depend on."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

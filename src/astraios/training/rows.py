@@ -20,11 +20,11 @@ from astraios.data import Row
 from astraios.data.batches import bucketed, shuffled
 from astraios.data.blocks import Blocks, read_report
 from astraios.data.config import PackConfig
-from astraios.data.pack import pack
+from astraios.data.pack import pack, tokenizer_hash
 from astraios.data.sources import find_corpus
-from astraios.errors import DataError, LockedRunError, MethodError
+from astraios.errors import DataError, ForeignRunError, LockedRunError, MethodError
 from astraios.progress import Progress, silent
-from astraios.runs import is_done
+from astraios.runs import is_done, read_manifest
 from astraios.training.config import TrainingConfig
 from astraios.training.processes import processes
 
@@ -62,14 +62,15 @@ class Ordered(Sequence[Row]):
 
 
 def data_folder(
-    config: PackConfig, parent: Path, *, base: str = "", data_dir: Path | None = None
+    config: PackConfig, parent: Path, *, tokenizer: Any, data_dir: Path | None = None
 ) -> Path:
     """The run folder below `parent` for what `config` packs.
 
-    Other data have another folder, and so has the tokenizer of another pretraining run `base`.
+    Other data have another folder, and so has another tokenizer of the same name.
     """
     corpus = find_corpus(config.corpus)
-    mark = digest({"config": identity(config), "data": corpus.data_hash(data_dir), "base": base})
+    made_of = {"data": corpus.data_hash(data_dir), "tokenizer": tokenizer_hash(tokenizer)}
+    mark = digest({"config": identity(config), **made_of})
     return parent / f"data-{corpus.name.rpartition('/')[2]}-{mark}"
 
 
@@ -85,6 +86,7 @@ def ensure_packed(
 
     Raises:
         DataError: what is wrong with the data.
+        ForeignRunError: if `folder` was packed from other data, or by another tokenizer.
     """
     while not is_done(folder, config):
         if not processes().is_main_process:
@@ -94,6 +96,33 @@ def ensure_packed(
             pack(config, folder, tokenizer=tokenizer, data_dir=data_dir, progress=progress)
         except LockedRunError:
             time.sleep(_WAIT_S)
+    check_packed(config, folder, tokenizer=tokenizer, data_dir=data_dir)
+
+
+def check_packed(
+    config: PackConfig, folder: Path, *, tokenizer: Any, data_dir: Path | None = None
+) -> None:
+    """Refuse a packed `folder` that was made of something else; one not packed yet passes.
+
+    Reads its manifest alone, so that every process can ask, and a folder that is not theirs too.
+
+    Raises:
+        ForeignRunError: naming what has changed.
+    """
+    if not is_done(folder, config):
+        return
+    packed = read_manifest(folder).inputs
+    given = {
+        "corpus": find_corpus(config.corpus).data_hash(data_dir),
+        "tokenizer": tokenizer_hash(tokenizer),
+    }
+    names = {"corpus": config.corpus, "tokenizer": config.tokenizer}
+    changed = [f"{key} {names[key]!r}" for key in given if packed.get(key) != given[key]]
+    if changed:
+        raise ForeignRunError(
+            f"{' and '.join(changed)} changed since {str(folder)!r} was packed; restore what it "
+            "was packed from, or remove that folder and what was trained on it"
+        )
 
 
 def training_rows(config: TrainingConfig, folder: Path) -> tuple[Ordered, list[Row]]:
