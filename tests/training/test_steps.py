@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,70 @@ def test_the_precision_is_the_recipes_and_not_the_launchers(
     losses, _ = trained(tmp_path / "plain", ROWS)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert trained(tmp_path / "launched", ROWS)[0] == losses
+
+
+def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss from all logits, as for models whose loss cannot be had from targets alone."""
+    real = _trainer.probe
+    monkeypatch.setattr(_trainer, "probe", lambda *given: replace(real(*given), loss=None))
+
+
+# --- a penalty ----------------------------------------------------------------------------------
+
+ADALORA = {
+    "init_r": 3,
+    "target_r": 2,
+    "tinit": 1,
+    "tfinal": 1,
+    "total_step": 6,
+    "orth_reg_weight": 2.0,
+}
+
+
+@pytest.mark.parametrize("loss", ["token-mean", "mean-of-means"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_penalty_counts_once_a_step_however_its_rows_are_divided(
+    plain: bool, loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (ROWS[:1] * 4 if loss == "mean-of-means" else ROWS) * 3
+    more: dict[str, Any] = {"options": ADALORA, "loss": loss, "divergence": 1e6}
+    if plain:
+        plainly(monkeypatch)
+    whole, weights = trained(tmp_path / "whole", rows, "adalora", **more)
+    parts, same = trained(tmp_path / "parts", rows, "adalora", rows_per_device=1, **more)
+    assert parts == pytest.approx(whole, abs=1e-4)
+    for name, weight in weights.items():
+        torch.testing.assert_close(same[name], weight, rtol=0, atol=1e-3)
+
+
+# --- no targets ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["token-mean", "mean-of-means"])
+@pytest.mark.parametrize("rows_per_device", [1, 4])
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_step_without_a_target_has_no_loss_and_no_gradient(
+    plain: bool, rows_per_device: int, loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if plain:
+        plainly(monkeypatch)
+    more: dict[str, Any] = {"rows_per_device": rows_per_device, "loss": loss}
+    losses, weights = trained(tmp_path / "run", NOTHING[:4] + ROWS[:4], **more)
+    assert losses[0] == 0 < losses[1]
+    alone, same = trained(tmp_path / "alone", NOTHING[:4], **more)
+    assert alone == [0]
+    for name, weight in model().named_parameters():
+        assert torch.equal(same[name], weight)
+        assert weights[name].isfinite().all()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_mean_of_means_is_that_of_the_parts_that_have_targets(
+    plain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if plain:
+        plainly(monkeypatch)
+    more: dict[str, Any] = {"rows_per_device": 1, "loss": "mean-of-means"}
+    found, _ = trained(tmp_path / "some", [ROWS[0], NOTHING[1], NOTHING[2], ROWS[3]], **more)
+    expected, _ = trained(tmp_path / "all", [ROWS[0], ROWS[3]], batch_size=2, n_steps=1, **more)
+    assert found == pytest.approx(expected, abs=1e-5)

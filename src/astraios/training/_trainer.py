@@ -20,11 +20,11 @@ from astraios.data.tokens import IGNORED
 from astraios.errors import StorageError, TrainingError
 from astraios.training import checkpoints
 from astraios.training._lora import fused_lora
-from astraios.training._loss import TargetLoss, probe
+from astraios.training._loss import Probe, TargetLoss, probe
 from astraios.training.accounting import Operations, state_bytes, weight_bytes
 from astraios.training.batches import AT_ONCE, Collator
 from astraios.training.config import Optimization, TrainingConfig
-from astraios.training.processes import processes
+from astraios.training.processes import mean_of, processes
 
 _LOG = logging.getLogger(__name__)
 _NOT_WRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
@@ -109,7 +109,7 @@ def division(optimization: Optimization, n_devices: int) -> tuple[int, int]:
 
 def arrange(
     collator: Collator, model: torch.nn.Module, autocast: torch.dtype | None = None
-) -> TargetLoss | None:
+) -> Probe:
     """Choose how rows become parts of a step, and the loss of those where it can be chosen.
 
     Documents are computed apart unless a forward pass does something once: adds to the loss, or
@@ -125,7 +125,7 @@ def arrange(
     divided = any(isinstance(weight, DTensor) for weight in model.parameters())
     collator.apart = not divided and not found.adds
     collator.at_once = None if torch.cuda.is_available() else AT_ONCE
-    return found.loss
+    return found
 
 
 class OurTrainer(Trainer):  # type: ignore[misc]
@@ -141,16 +141,28 @@ class OurTrainer(Trainer):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._target: TargetLoss | None = None
-        self._share = 1.0
+        self._share = self._even = 1.0
         # DeepSpeed puts the model together later, and does so whenever a layer is called.
         self._as_called = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+        self._adds = self._as_called
         if not self._as_called and isinstance(self.data_collator, Collator):
             autocast = torch.bfloat16 if self.args.bf16 else None
-            self._target = arrange(self.data_collator, self.model, autocast)
+            found = arrange(self.data_collator, self.model, autocast)
+            self._target, self._adds = found.loss, found.adds
 
     def train(self, *arguments: Any, **named: Any) -> Any:
         with contextlib.nullcontext() if self._as_called else fused_lora(self.model):
             return super().train(*arguments, **named)
+
+    def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
+        """Parts without a target count for nothing, and a step without one has a loss of 0."""
+        samples, n_targets = super().get_batch_samples(*arguments)
+        if torch.is_tensor(n_targets):
+            return samples, n_targets.clamp(min=1)
+        if not self.model_accepts_loss_kwargs:
+            counted = [float((some["labels"] != IGNORED).any()) for some in samples]
+            self._even = 1 / max(mean_of(sum(counted) / max(len(counted), 1)), 1e-6)
+        return samples, n_targets
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         if self.flops_per_token is not None:
@@ -169,6 +181,10 @@ class OurTrainer(Trainer):  # type: ignore[misc]
             counts = [int((part["labels"] != IGNORED).sum()) for part in parts]
             parts = [part for part, n in zip(parts, counts, strict=True) if n] or parts[:1]
             shares = [n / sum(counts) for n in counts if n] or [1.0]
+        if not self.model_accepts_loss_kwargs:
+            shares = [share * self._even for share in shares]
+            if not (parts[0]["labels"] != IGNORED).any():  # the mean of nothing is no number
+                parts, shares = [{**parts[0], "labels": parts[0]["input_ids"]}], [0.0]
         loss: Any = 0.0
         for at, (part, share) in enumerate(zip(parts, shares, strict=True)):
             self._share = share
@@ -178,9 +194,18 @@ class OurTrainer(Trainer):  # type: ignore[misc]
                 loss = loss + super().training_step(model, part, num_items_in_batch)
         return loss
 
-    def compute_loss(self, model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, *more: Any, num_items_in_batch: Any = None, **named: Any
+    ) -> Any:
+        weight, n = self._share, num_items_in_batch
+        if self._adds and self.model_accepts_loss_kwargs and n is not None:
+            # Every pass adds all of the model's own: each counts as its part of a step's passes,
+            # which the number of targets that the cross-entropy is divided by makes up for.
+            n_passes = self.args.gradient_accumulation_steps * self.args.world_size
+            weight, n = weight / n_passes, n / n_passes
         with self._target or contextlib.nullcontext():
-            return self._share * super().compute_loss(model, inputs, *more, **named)
+            loss = super().compute_loss(model, inputs, *more, num_items_in_batch=n, **named)
+        return weight * loss
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not the Trainer's estimate: see `flops_per_token`."""

@@ -26,7 +26,8 @@ class Optimization(Config):
     """The last two by bitsandbytes."""
     loss: Literal["token-mean", "mean-of-means"] = "token-mean"
     """Mean over all target tokens of a step; or of the means of its accumulated parts, in which a
-    token of a short part weighs more, as the original trained."""
+    token of a short part weighs more, as the original trained; parts without a target are left out.
+    """
     learning_rate: float = Field(gt=0)
     """Peak."""
     schedule: Literal["cosine", "linear", "constant", "flat_then_linear"] = "cosine"
