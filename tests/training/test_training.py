@@ -302,6 +302,26 @@ def test_rows_packed_before_the_data_changed_are_not_trained_on(base: Path, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_does_not_go_on_over_other_weights_of_the_same_name(
+    base: Path, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(base, tmp_path / "mine")
+    with pytest.raises(KilledError):
+        tune(config("lora"), tmp_path / "run", base=mine, progress=killer(5))
+    weights = mine / "model.safetensors"
+    kept = weights.read_bytes()
+    model, _ = load_base(mine)
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_proj.weight.mul_(0.5)  # the embeddings stay as they are
+    model.save_pretrained(mine)
+    assert weights.stat().st_size == len(kept)
+    with pytest.raises(ForeignRunError, match=r"other inputs \(base-weights\)"):
+        tune(config("lora"), tmp_path / "run", base=mine)
+    weights.write_bytes(kept)
+    tune(config("lora"), tmp_path / "run", base=mine)
+    assert is_done(tmp_path / "run")
+
+
 def test_trained_weights_are_fp32_over_any_base(base: Path) -> None:
     for method in ("fft", "lora"):
         tuned = start(config(method, base_precision="bf16"), base)

@@ -19,6 +19,7 @@ from astraios.progress import Progress, silent
 from astraios.records import Cost, RunKind
 from astraios.runs import Run
 from astraios.training import card, checkpoints
+from astraios.training._weights import weights_mark
 from astraios.training.base import QUANTISED, load_base, prepared
 from astraios.training.config import TrainingConfig, pack_config
 from astraios.training.fit import fit
@@ -74,7 +75,12 @@ def tune(
     tokenizer = load_tokenizer(source, config.revision)
     data = data or data_folder(packing, folder.parent, tokenizer=tokenizer, data_dir=data_dir)
     check_packed(packing, data, tokenizer=tokenizer, data_dir=data_dir)
-    inputs = {"data": data.name, "corpus": find_corpus(config.corpus).data_hash(data_dir), **inputs}
+    inputs = {
+        "data": data.name,
+        "corpus": find_corpus(config.corpus).data_hash(data_dir),
+        "base-weights": weights_mark(source, config.revision),
+        **inputs,
+    }
     run = open_run(folder, kind=RunKind.TRAIN, config=config, inputs=inputs)
     with run:
         if run.done:
