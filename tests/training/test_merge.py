@@ -87,3 +87,8 @@ def test_a_full_folder_and_a_missing_adapter_are_told(
         merge(adapter, base, tmp_path)
     with pytest.raises(MissingDataError, match="does not exist"):
         merge(tmp_path / "nowhere", base, tmp_path / "merged")
+
+
+def test_a_whole_model_is_not_merged(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match="a whole model already"):
+        merge(base, base, tmp_path / "merged")

@@ -305,6 +305,15 @@ def test_what_is_trained_on_a_bf16_base_is_fp32(method: str, base: Path) -> None
     assert any(w.grad is not None and w.grad.any() for w in tuned.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_dora_refuses_eight_bits_where_they_cannot_be_undone(base: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: astraios[quant]")
+    if torch.cuda.is_available():
+        pytest.skip("a GPU can")
+    with pytest.raises(MethodError, match="'dora'.*set base_precision to nf4 or bf16"):
+        start(config("dora", base_precision="int8"), base)
+
+
 @pytest.mark.parametrize("method", ["bitfit", "lntuning"])
 def test_parts_of_a_bf16_base_are_not_trained_in_bf16(method: str, base: Path) -> None:
     with pytest.raises(MethodError, match="set compute_precision to bf16"):

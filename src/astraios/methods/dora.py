@@ -9,12 +9,16 @@ for each output, `out`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from astraios.errors import MethodError
 from astraios.methods import lora
 from astraios.methods._options import adapted, only_counted
 from astraios.methods._peft import PeftMethod
 from astraios.methods._shape import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def n_trainable(shape: Shape, settings: Mapping[str, Any]) -> int:
@@ -26,6 +30,20 @@ def n_trainable(shape: Shape, settings: Mapping[str, Any]) -> int:
     return n_blocks * sum(rank * (inputs + outputs) + outputs for inputs, outputs in widths)
 
 
+def check(model: nn.Module) -> None:
+    """Refuse a base in eight bits on a CPU: bitsandbytes cannot undo them there outside of training.
+
+    Raises:
+        MethodError: with what to change.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "Linear8bitLt" and module.weight.device.type == "cpu":
+            raise MethodError(
+                "method 'dora' reads the base's weights, which bitsandbytes cannot give back from "
+                "eight bits on a CPU; set base_precision to nf4 or bf16, or use a GPU"
+            )
+
+
 method = PeftMethod(
     name="dora",
     title="DoRA",
@@ -35,5 +53,6 @@ method = PeftMethod(
     defaults={"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "bias": "none", "use_dora": True},
     more_options=(*lora.OPTIONS, "init_lora_weights"),
     targets=lora.targets,
+    check=check,
     formula=n_trainable,
 )

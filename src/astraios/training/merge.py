@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from astraios import methods
-from astraios.errors import RunError, TrainingError
+from astraios.errors import MethodError, RunError, TrainingError
 from astraios.files import fill_folder
 from astraios.records import Record
 from astraios.training.base import load_base
@@ -39,6 +39,8 @@ def merge(adapter: Path, base: str | Path, out: Path, *, revision: str | None = 
     """
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{str(out)!r} is not empty; choose a new folder for the merged model")
+    if (adapter / "config.json").is_file() and not (adapter / "adapter_config.json").exists():
+        raise MethodError(f"{str(adapter)!r} is a whole model already: there is nothing to merge")
     method = methods.method_of(adapter)
     model, tokenizer = load_base(base, revision)
     tuned = method.load(model, adapter)

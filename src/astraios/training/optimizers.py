@@ -24,7 +24,7 @@ _BITSANDBYTES = {"adamw_8bit": "AdamW8bit", "paged_adamw_8bit": "PagedAdamW8bit"
 
 
 def optimizer_of(model: nn.Module, optimization: Optimization) -> Optimizer:
-    """AdamW over what is trainable; vectors (biases, norms, scales) are not decayed.
+    """AdamW over what is trainable; tensors of one axis (biases, norms) are not decayed.
 
     Raises:
         TrainingError: if an 8-bit optimizer is asked for and bitsandbytes is not installed.
