@@ -310,7 +310,7 @@ def test_dora_refuses_eight_bits_where_they_cannot_be_undone(base: Path) -> None
     pytest.importorskip("bitsandbytes", reason="needs bitsandbytes: astraios[quant]")
     if torch.cuda.is_available():
         pytest.skip("a GPU can")
-    with pytest.raises(MethodError, match="'dora'.*set base_precision to nf4 or bf16"):
+    with pytest.raises(MethodError, match=r"'dora'.*set base_precision to nf4 or bf16"):
         start(config("dora", base_precision="int8"), base)
 
 

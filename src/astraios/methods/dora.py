@@ -31,7 +31,7 @@ def n_trainable(shape: Shape, settings: Mapping[str, Any]) -> int:
 
 
 def check(model: nn.Module) -> None:
-    """Refuse a base in eight bits on a CPU: bitsandbytes cannot undo them there outside of training.
+    """Refuse a base in eight bits on a CPU, where bitsandbytes gives no weights back in evaluation.
 
     Raises:
         MethodError: with what to change.
