@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import resource
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from astraios.errors import DataError, ForeignRunError, MethodError, StorageErro
 from astraios.files import read_records
 from astraios.records import Step
 from astraios.runs import is_done
+from astraios.training import _recorder
+from astraios.training.checkpoints import read_best
 from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
 from astraios.training.pretrain import MODEL, pretrain
 from astraios.training.tune import ADAPTER, tune
@@ -162,6 +165,35 @@ def test_a_full_disk_is_told_and_nothing_is_lost(share: float, base: Path, tmp_p
     tune(wanted, folder, base=base, progress=lambda done, total, note: seen.append(done))
     assert seen[0] == 3  # after the whole checkpoint of step 2
     assert losses(folder) == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run_and_leaves_the_best_weights(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _recorder.mean_loss
+    found: list[float] = []
+
+    def fails(*arguments: Any, **named: Any) -> float:
+        found.append(real(*arguments, **named))
+        return math.nan if len(found) == 3 else found[-1]
+
+    monkeypatch.setattr(_recorder, "mean_loss", fails)
+    with pytest.raises(
+        TrainingError, match=r"validation loss is nan at step 6; lower optimization.learning_rate"
+    ):
+        tune(config(), tmp_path / "run", base=base)
+    best = read_best(tmp_path / "run")
+    assert best is not None and (best.step, best.validation_loss) == (3, found[1])
+    tune(config(), tmp_path / "run", base=base)
+    assert is_done(tmp_path / "run")
+
+
+def test_a_base_without_a_finite_loss_is_told_before_the_first_step(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_recorder, "mean_loss", lambda *_, **__: math.inf)
+    with pytest.raises(TrainingError, match=r"validation loss is inf at step 0; take a base model"):
+        tune(config(), tmp_path / "run", base=base)
 
 
 def test_memory_that_runs_out_says_what_to_lower_and_the_run_goes_on(

@@ -16,10 +16,14 @@ from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 from astraios import methods
 from astraios.data import Row
+from astraios.errors import TrainingError
 from astraios.files import read_records
-from astraios.records import RunKind, Step
+from astraios.progress import Progress, silent
+from astraios.records import Cost, RunKind, Step
 from astraios.runs import Run
 from astraios.training import _trainer
+from astraios.training.accounting import Operations
+from astraios.training.batches import mean_loss
 from astraios.training.config import Optimization
 from astraios.training.fit import fit
 
@@ -39,19 +43,28 @@ def model() -> Any:
     return GPTBigCodeForCausalLM(GPTBigCodeConfig(**sizes, **drops, use_cache=False))
 
 
-def trained(
+def fitted(
     folder: Path,
     rows: list[Row],
     method: str = "fft",
     options: dict[str, Any] | None = None,
+    progress: Progress = silent,
     **plan: Any,
-) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """The losses of all steps of four rows, and the weights at the end."""
+) -> tuple[Any, Cost]:
+    """The model after steps of four rows, and what they cost."""
     changes = {"n_steps": len(rows) // 4, "batch_size": 4, "learning_rate": 1e-2, "log_every": 1}
     wanted = Optimization(**{**changes, **plan})
-    tuned: Any = methods.method(method).apply(model(), options or {})
+    how = methods.method(method)
+    tuned = how.apply(model(), options or {})
     with Run.open(folder, kind=RunKind.TRAIN, config=wanted) as run:
-        fit(tuned, rows, wanted, run, method=methods.method(method))
+        return tuned, fit(tuned, rows, wanted, run, method=how, progress=progress)
+
+
+def trained(
+    folder: Path, rows: list[Row], method: str = "fft", **more: Any
+) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """The losses of all steps, and the weights at the end."""
+    tuned, _ = fitted(folder, rows, method, **more)
     steps = read_records(folder / "metrics.jsonl", Step)
     losses = [step.loss for step in steps if step.loss is not None]
     return losses, {name: p.detach() for name, p in tuned.named_parameters()}
@@ -145,3 +158,57 @@ def test_the_mean_of_means_is_that_of_the_parts_that_have_targets(
     found, _ = trained(tmp_path / "some", [ROWS[0], NOTHING[1], NOTHING[2], ROWS[3]], **more)
     expected, _ = trained(tmp_path / "all", [ROWS[0], ROWS[3]], batch_size=2, n_steps=1, **more)
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+# --- interrupted --------------------------------------------------------------------------------
+
+
+class Cut(BaseException):
+    """Not an error that anything would catch."""
+
+
+def cut(folder: Path, rows: list[Row], **plan: Any) -> None:
+    """A run that ended in its third step, with checkpoints of the two before."""
+
+    def progress(done: int, total: int, note: str) -> None:
+        if done == 3:
+            raise Cut
+
+    with pytest.raises(Cut):
+        fitted(folder, rows, progress=progress, save_every=1, **plan)
+
+
+def test_losses_before_an_interruption_count_where_a_run_diverges(tmp_path: Path) -> None:
+    low, high = sorted(ROWS, key=lambda row: mean_loss(model(), [row]))[:: len(ROWS) - 1]
+    rows = [low] * 4 + [high] * 12
+    plan = {"learning_rate": 1e-6, "divergence": 1.001, "n_steps": 4}
+    cut(tmp_path / "run", rows, **plan)
+    with pytest.raises(TrainingError, match=r"diverges: the loss is .* at step 3, after"):
+        fitted(tmp_path / "run", rows, save_every=1, **plan)
+
+
+def test_losses_that_fell_before_an_interruption_may_rise_again_after(tmp_path: Path) -> None:
+    low, high = sorted(ROWS, key=lambda row: mean_loss(model(), [row]))[:: len(ROWS) - 1]
+    rows = [high] * 4 + [low] * 8 + [high] * 8
+    plan = {"learning_rate": 1e-6, "divergence": 1.001}
+    cut(tmp_path / "run", rows, **plan)
+    losses, _ = trained(tmp_path / "run", rows, save_every=1, **plan)
+    assert len(losses) == 5
+
+
+def test_operations_are_counted_in_the_first_step_of_a_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Operations] = []
+
+    def counting() -> Operations:
+        counted.append(Operations())
+        return counted[-1]
+
+    monkeypatch.setattr(_trainer, "Operations", counting)
+    cut(tmp_path / "run", ROWS * 2)
+    assert len(counted) == 1
+    _, cost = fitted(tmp_path / "run", ROWS * 2, save_every=1)
+    assert len(counted) == 1
+    assert cost.flops == fitted(tmp_path / "whole", ROWS * 2, save_every=1)[1].flops
+    assert len(counted) == 2 and cost.flops

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         progress: Progress,
         stop: Stop,
         resumed: checkpoints.Spent | None = None,
+        kept: Iterable[Step] = (),
     ) -> None:
         self.trainer: Any = None
         """The one it records; set once that is made."""
@@ -63,6 +64,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._mark = (0, meter.wall_s)
         self._bound: float | None = None
         self._n_above = 0
+        for record in kept:  # of the steps before the checkpoint
+            if record.loss is not None:
+                self._check(record.loss, record.step)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **k: Any) -> None:
         self.step = state.global_step
@@ -71,6 +75,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             # The next record is a mean over steps of which some are before the checkpoint.
             self.trainer._tr_loss += self.resumed.unlogged
             self.trainer._globalstep_last_logged = self.resumed.logged
+            self.trainer.flops_per_token = self.resumed.flops_per_token
         if self.step == 0:
             self._validate(k["model"], state)
 
@@ -123,6 +128,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             energy_j=self.meter.energy_j,
             unlogged=unlogged,
             logged=self.trainer._globalstep_last_logged,
+            flops_per_token=self.trainer.flops_per_token,
         )
         checkpoints.complete(folder, spent)
 
@@ -156,6 +162,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             return
         loss = mean_loss(model, self.validation, pad_id=self.pad_id)
         step = state.global_step
+        if not math.isfinite(loss):
+            remedy = self._remedy() if step else "take a base model or a precision that gives one"
+            raise TrainingError(f"the validation loss is {loss} at step {step}; {remedy}")
         self._write(Step(step=step, validation_loss=loss, n_tokens=self._tokens[step]))
         if self.trainer.args.report_to:
             control = self.trainer.control

@@ -136,7 +136,7 @@ class OurTrainer(Trainer):  # type: ignore[misc]
     """
 
     flops_per_token: float | None = None
-    """Of what this process saw first; what padding costs is in it."""
+    """Of the first step of the run; what padding costs is in it."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

@@ -50,6 +50,8 @@ class Spent(Record):
     """Sum of the losses of the steps since `logged`, which the next record is the mean of."""
     logged: int = 0
     """Step of the last record of a loss."""
+    flops_per_token: float | None = None
+    """As counted in the run's first step: counting changes the arithmetic of some layers."""
     sizes: dict[str, int] = Field(default_factory=dict)
     """File of the checkpoint -> its bytes."""
 

@@ -86,10 +86,10 @@ def fit(
     tellers = reporters(recipe.report_to if recipe else (), run)
     folder = run.folder / checkpoints.FOLDER
     resumed = checkpoints.latest(folder)
+    first_step = resumed[1].step if resumed else 0
+    kept = [s for s in run.read(METRICS, Step) if s.step <= first_step] if resumed else []
     processes().wait_for_everyone()  # all have looked before the first one writes
     if processes().is_main_process:
-        first_step = resumed[1].step if resumed else 0
-        kept = [s for s in run.read(METRICS, Step) if s.step <= first_step] if resumed else []
         run.rewrite(METRICS, kept)
         checkpoints.sweep(folder)
     meter = Meter(
@@ -113,6 +113,7 @@ def fit(
             progress,
             stop,
             resumed and resumed[1],
+            kept,
         )
         trainer = sharding.trainer_of(recipe)(
             model=trained,
