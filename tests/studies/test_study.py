@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
-from astraios.config import parse_yaml
-from astraios.errors import ConfigError, MissingToolError, UnknownNameError
+from astraios.config import fingerprint, parse_yaml
+from astraios.errors import ConfigError, MissingDataError, MissingToolError, UnknownNameError
+from astraios.evaluation.config import EvaluationConfig
+from astraios.progress import silent
 from astraios.records import RunKind
 from astraios.studies.plan import plan
 from astraios.studies.presets import names, read_study
 from astraios.studies.run import run_study
-from astraios.studies.study import Study, arms, check, training_config
+from astraios.studies.study import BASE, Study, arms, check, training_config
+from astraios.studies.work import work
 
 YAML = """
 name: small
@@ -78,6 +81,45 @@ def test_operational_fields_move_no_folder() -> None:
     before = [job.id for job in plan(study())]
     assert [job.id for job in plan(study("training.optimization.save_every=3"))] == before
     assert [job.id for job in plan(study("sandbox=limits"))] == before
+
+
+def test_what_is_evaluated_is_the_revision_that_was_trained() -> None:
+    pinned = study(
+        "base_models=[a/one, a/two]",
+        "training.revision=abc",
+        "overrides=[{where: {base_model: a/two}, set: {training.revision: def}}, "
+        "{where: {base_model: a/two, method: lora}, set: {training.revision: ghi}}]",
+    )
+    asked = [job.config for job in plan(pinned) if isinstance(job.config, EvaluationConfig)]
+    found = {(c.base_model, c.method): c.revision for c in asked}
+    assert found == {
+        **{("a/one", method): "abc" for method in (BASE, "fft", "lora")},
+        **{("a/two", method): "def" for method in (BASE, "fft")},
+        ("a/two", "lora"): "ghi",
+    }
+    read_back = [EvaluationConfig.model_validate(c.model_dump(mode="json")) for c in asked]
+    assert read_back == asked
+    assert len({fingerprint(c) for c in asked}) == len(asked)
+
+
+def test_the_revision_is_what_a_worker_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
+
+    def load_base(source: str, revision: str | None = None) -> Any:
+        raise MissingDataError(f"{source} at {revision}")
+
+    monkeypatch.setattr("astraios.training.base.load_base", load_base)
+    jobs = plan(study("base_models=[a/one]", "training.revision=abc"))
+    job = next(job for job in jobs if job.kind is RunKind.GENERATE)
+    with pytest.raises(MissingDataError, match="a/one at abc"):
+        work(job, tmp_path, sandbox="best", data_dir=None, progress=silent)
+
+
+def test_an_evaluation_of_no_revision_says_nothing_of_it() -> None:
+    asked = [job.config for job in plan(study()) if job.kind is RunKind.GENERATE]
+    assert all("revision" not in config.model_dump(mode="json") for config in asked)
 
 
 @pytest.mark.parametrize("name", names())

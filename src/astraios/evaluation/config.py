@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from astraios.config import OPERATIONAL, Config
 from astraios.records import Sampling
@@ -22,6 +22,8 @@ class EvaluationConfig(Config):
     sampling: Sampling
     base_model: str
     """Name of an embedded base model, a local folder, or a Hugging Face hub id."""
+    revision: str | None = None
+    """Of the base on the hub."""
     method: str | None = None
     """What the base was tuned with; None for the base model itself."""
     adapter: str | None = None
@@ -37,3 +39,12 @@ class EvaluationConfig(Config):
     """Tokens whose keys and values one batch may hold, padding counted."""
     device: str = Field(default="cpu", json_schema_extra=OPERATIONAL)
     """Where the model runs: `cpu`, `cuda`, `cuda:1`, ..."""
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields; a revision only where there is one, and a fingerprint does not depend on it
+        otherwise."""
+        values: dict[str, Any] = dump(self)
+        if values.get("revision") is None:
+            values.pop("revision", None)
+        return values

@@ -135,6 +135,7 @@ def _evaluate(
             template=task.template,
             sampling=_sampling(study, task),
             base_model=arm.base_model,
+            revision=_revision(study, arm),
             method=arm.method,
             adapter=train.id if train else None,
             seed=arm.seed,
@@ -162,6 +163,17 @@ def _evaluate(
             label=f"judge {who} {task.name}",
             inputs=judged,
         )
+
+
+def _revision(study: Study, arm: Arm) -> str | None:
+    """Of the base that the arm was tuned from; untuned, what the study says of all of its arms."""
+    if arm.method != BASE:
+        return training_config(study, arm).revision
+    found: str | None = study.training.get("revision")
+    for override in study.overrides:
+        if override.where in ({}, {"base_model": arm.base_model}):
+            found = override.set.get("training.revision", found)
+    return found
 
 
 def _sampling(study: Study, task: Task[Any]) -> Sampling:

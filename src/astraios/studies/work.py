@@ -82,7 +82,7 @@ def _generate(
     config = job.config
     assert isinstance(config, EvaluationConfig)
     task = tasks.task(config.task)
-    model, tokenizer = load_base(_model_folder(job, root) or config.base_model)
+    model, tokenizer = load_base(_model_folder(job, root) or config.base_model, config.revision)
     method: Method | None = None
     if config.method not in (None, BASE):
         method = methods.method(str(config.method))
