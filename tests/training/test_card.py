@@ -114,6 +114,8 @@ def test_full_tuning_is_a_model_of_transformers(base: Path, tmp_path: Path) -> N
     card = tuned(base, tmp_path / "run", "fft", learning_rate=0.2, divergence=100.0)
     assert card.data.library_name == "transformers"
     assert "import astraios" not in card.text
+    for kind in ("AutoModelForCausalLM", "AutoTokenizer"):  # both lie beside the page
+        assert f'{kind}.from_pretrained("THIS-FOLDER-OR-REPOSITORY")' in card.text
     best = read_json(tmp_path / "run" / "best.json", Best)
     assert best.step < 4
     page = ModelCard.load(tmp_path / "run" / BEST / "README.md").text

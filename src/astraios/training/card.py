@@ -143,7 +143,7 @@ def _use(config: TrainingConfig, base: str, peft_type: str | None) -> str:
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
             "",
             'model = AutoModelForCausalLM.from_pretrained("THIS-FOLDER-OR-REPOSITORY")',
-            f"tokenizer = AutoTokenizer.from_pretrained({named})",
+            'tokenizer = AutoTokenizer.from_pretrained("THIS-FOLDER-OR-REPOSITORY")',
         ]
     else:
         lines = [
