@@ -322,6 +322,27 @@ def test_a_run_does_not_go_on_over_other_weights_of_the_same_name(
     assert is_done(tmp_path / "run")
 
 
+@pytest.mark.parametrize("method", ["fft", "lora", "ptuning"])
+def test_tokens_without_an_embedding_are_refused(method: str, base: Path, tmp_path: Path) -> None:
+    larger = shutil.copytree(base, tmp_path / "larger")
+    tokenizer = load_tokenizer(base)
+    n_known = len(tokenizer)
+    tokenizer.add_tokens(["return"])
+    tokenizer.save_pretrained(larger)
+    said = rf"has {n_known + 1} tokens, of which {n_known} is used.*embeddings for {n_known},"
+    with pytest.raises(DataError, match=said):
+        tune(config(method), tmp_path / "run", base=larger)
+
+
+def test_a_token_that_never_occurs_needs_no_embedding(base: Path, tmp_path: Path) -> None:
+    larger = shutil.copytree(base, tmp_path / "larger")
+    tokenizer = load_tokenizer(base)
+    tokenizer.add_tokens(["<|never|>"])
+    tokenizer.save_pretrained(larger)
+    tune(config("lora"), tmp_path / "run", base=larger)
+    assert is_done(tmp_path / "run")
+
+
 def test_trained_weights_are_fp32_over_any_base(base: Path) -> None:
     for method in ("fft", "lora"):
         tuned = start(config(method, base_precision="bf16"), base)

@@ -32,7 +32,7 @@ from astraios.training.config import TrainingConfig
 from astraios.training.fit import fit
 from astraios.training.memory import Memory, estimate
 from astraios.training.processes import processes
-from astraios.training.rows import check_positions, training_rows
+from astraios.training.rows import check_positions, check_vocabulary, training_rows
 from astraios.training.tune import pad_id, start
 
 N_MEASURED, N_TIMED = 2, 2
@@ -109,9 +109,10 @@ def before(tuned: Any, rows: Sequence[Row], config: TrainingConfig, *, pad_id: i
 
 
 def outlook(config: TrainingConfig, data: Path, base: Path | None = None) -> Outlook:
-    """Try a few steps of the training that `config` asks for, and write nothing.
+    """Try a few steps of the training that `config` asks for; nothing is kept of them.
 
-    The largest step is among them: it decides how much memory is taken.
+    The data are packed before it, and stay packed for the training. The largest step is among those
+    that are tried: it decides how much memory is taken.
 
     Args:
         config: the training.
@@ -125,10 +126,12 @@ def outlook(config: TrainingConfig, data: Path, base: Path | None = None) -> Out
     sharding.refuse(config, method)
     _keep_freed(*_GIVES)  # from the beginning, for what is kept once is used again
     source = base or config.base_model
-    pad = pad_id(load_tokenizer(source, config.revision))
-    rows, _ = training_rows(config, data)
+    tokenizer = load_tokenizer(source, config.revision)
+    pad = pad_id(tokenizer)
+    rows, validation = training_rows(config, data)
     tuned = start(config, source)
     check_positions(tuned, config, data)
+    check_vocabulary(tuned, tokenizer, pad, (rows, validation))
     told = before(tuned, rows, config, pad_id=pad)
     size = plan.batch_size
     first = _largest(tuned, rows, config, pad) // size * size

@@ -179,3 +179,26 @@ def check_positions(tuned: Any, config: TrainingConfig, folder: Path) -> None:
             f"the model has {limit} positions; lower block_length (now {config.block_length}), and "
             "set too_long to split or drop"
         )
+
+
+def check_vocabulary(tuned: Any, tokenizer: Any, pad: int, rows: Sequence[Sequence[Row]]) -> None:
+    """Refuse tokens that the model has no embedding for.
+
+    A tokenizer may know more tokens than the model if none of them occurs: only then are the rows
+    looked through.
+
+    Raises:
+        DataError: with both numbers.
+    """
+    module = tuned.get_input_embeddings()
+    n_embeddings = int(getattr(module, "original_module", module).weight.shape[0])
+    if len(tokenizer) <= n_embeddings:
+        return
+    largest = max((max(row.ids) for part in rows for row in part), default=0)
+    if max(largest, pad) >= n_embeddings:
+        raise DataError(
+            f"the tokenizer has {len(tokenizer)} tokens, of which {max(largest, pad)} is used, and "
+            f"the model has embeddings for {n_embeddings}, from 0 on; take the tokenizer that "
+            "belongs to the base, or resize the base's embeddings (resize_token_embeddings) and "
+            "save it"
+        )

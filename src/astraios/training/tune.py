@@ -27,6 +27,7 @@ from astraios.training.processes import open_run, processes
 from astraios.training.rows import (
     check_packed,
     check_positions,
+    check_vocabulary,
     data_folder,
     ensure_packed,
     training_rows,
@@ -91,6 +92,7 @@ def tune(
         rows, validation = training_rows(config, data)
         tuned = start(config, source)
         check_positions(tuned, config, data)
+        check_vocabulary(tuned, tokenizer, pad_id(tokenizer), (rows, validation))
         if begin is not None and processes().is_main_process:
             begin(tuned, rows, pad_id(tokenizer))
         cost = fit(
