@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,11 @@ from astraios.training.config import Optimization, PretrainingConfig, TrainingCo
 from astraios.training.pretrain import MODEL, pretrain
 from astraios.training.tune import ADAPTER, tune
 
-METHODS = ("adapterh", "adapterp", "fft", "ia3", "lora", "parallel", "ptuning")
+METHODS = ("adalora", "adapterh", "adapterp", "fft", "ia3", "lora", "parallel", "ptuning")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "adalora": {"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1, "orth_reg_weight": 2.0},
+    "lora": {"lora_dropout": 0.0},
+}
 OPTIMIZATION = Optimization(
     n_steps=4, batch_size=4, learning_rate=1e-3, log_every=1, validate_every=2, save_every=2
 )
@@ -46,7 +51,7 @@ def config(method: str) -> TrainingConfig:
     return TrainingConfig(
         base_model="tiny",
         method=method,
-        method_options={"lora_dropout": 0.0} if method == "lora" else {},
+        method_options=OPTIONS.get(method, {}),
         layout="bucketed",
         block_length=256,
         n_examples=40,
