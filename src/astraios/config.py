@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -310,3 +311,17 @@ def codeql_setting(name: str) -> str:
 def tool_environment(keep: Iterable[str] = ("PATH", "LANG", "LC_ALL", "TMPDIR")) -> dict[str, str]:
     """The part of our environment that a trusted tool (a compiler's `--version`) may see."""
     return {name: os.environ[name] for name in keep if name in os.environ}
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable for a library that reads it, and put back what was there."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainingArguments
 
 from astraios import files
+from astraios.config import environment
 from astraios.data.tokens import IGNORED
 from astraios.errors import StorageError, TrainingError
 from astraios.training import checkpoints
@@ -28,7 +27,6 @@ from astraios.training.processes import mean_of, processes
 
 _LOG = logging.getLogger(__name__)
 _NOT_WRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
-_PRECISION = "ACCELERATE_MIXED_PRECISION"
 _SLACK = 1.05
 """File headers, the schedule and random states beside the tensors of a checkpoint."""
 
@@ -44,7 +42,8 @@ def arguments(
     per_device, n_accumulated = division(optimization, processes().num_processes)
     gpu = torch.cuda.is_available()
     bf16 = recipe is not None and recipe.compute_precision == "bf16"
-    with _precision("bf16" if bf16 else "no"):
+    # Whatever precision accelerate's launcher left in the environment, it is the recipe's.
+    with environment("ACCELERATE_MIXED_PRECISION", "bf16" if bf16 else "no"):
         made = TrainingArguments(
             output_dir=str(folder),
             max_steps=optimization.n_steps,
@@ -74,20 +73,6 @@ def arguments(
     # A process drives one GPU: more that are visible would each take `per_device` rows.
     made._n_gpu = min(1, made.n_gpu)
     return made
-
-
-@contextlib.contextmanager
-def _precision(name: str) -> Iterator[None]:
-    """The recipe's precision where accelerate's launcher left another in the environment."""
-    before = os.environ.get(_PRECISION)
-    os.environ[_PRECISION] = name
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_PRECISION]
-        else:
-            os.environ[_PRECISION] = before
 
 
 def division(optimization: Optimization, n_devices: int) -> tuple[int, int]:
