@@ -87,8 +87,11 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def _shared() -> Path:
     named = os.environ.get("ASTRAIOS_SHARED")
-    folder = Path(named) if named else Path(__file__).resolve().parents[1] / "shared"
-    return folder / "data/instructions/train.jsonl.gz"
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    path = folder / "data/instructions/train.jsonl.gz"
+    if not path.is_file():
+        sys.exit(f"{path} does not exist; give --instructions FILE, or set ASTRAIOS_SHARED")
+    return path
 
 
 def utilisation(rows: list[dict[str, str]], tokenizer: Any, scratch: Path) -> bool:
