@@ -6,7 +6,7 @@ import contextlib
 import math
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ from astraios.records import Step
 from astraios.runs import is_done
 from astraios.training import _recorder
 from astraios.training.checkpoints import read_best
-from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
-from astraios.training.pretrain import MODEL, pretrain
+from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.tune import ADAPTER, tune
 
 OPTIMIZATION = Optimization(
@@ -34,21 +33,8 @@ pytestmark = pytest.mark.train
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("base")
-    pretrain(
-        PretrainingConfig(
-            name="tiny",
-            hidden=32,
-            n_layers=2,
-            n_heads=2,
-            vocabulary=400,
-            n_tokenizer_documents=400,
-            optimization=OPTIMIZATION,
-        ),
-        root / "run",
-    )
-    return root / "run" / MODEL
+def base(make_base: Callable[..., Path]) -> Path:
+    return make_base(hidden=32)
 
 
 def config(method: str = "lora", **changes: Any) -> TrainingConfig:

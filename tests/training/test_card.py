@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ from astraios.runs import is_done
 from astraios.training.base import load_base
 from astraios.training.card import base_name
 from astraios.training.checkpoints import Best
-from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
-from astraios.training.pretrain import MODEL, pretrain
+from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.tune import ADAPTER, BEST, tune
 
 OPTIMIZATION = Optimization(
@@ -32,26 +32,14 @@ pytestmark = pytest.mark.train
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("home-of-somebody")
-    pretrain(
-        PretrainingConfig(
-            name="tiny",
-            hidden=16,
-            n_layers=2,
-            n_heads=2,
-            vocabulary=400,
-            n_tokenizer_documents=400,
-            optimization=OPTIMIZATION,
-        ),
-        root / "run",
-    )
-    (root / "run" / MODEL / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# A base\n")
-    return root / "run" / MODEL
+def base(make_base: Callable[..., Path]) -> Path:
+    folder = make_base(folder="home-of-somebody")
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# A base\n")
+    return folder
 
 
 def tuned(base: Path, folder: Path, method: str, **changes: Any) -> ModelCard:
-    plan = {name: changes.pop(name) for name in ("learning_rate", "divergence") if name in changes}
+    plan = {name: changes.pop(name) for name in set(Optimization.model_fields) & set(changes)}
     config = TrainingConfig(
         base_model=str(base),
         method=method,
@@ -110,8 +98,9 @@ def test_weights_load_where_the_base_is_named_anew(run: Path, base: Path) -> Non
 
 
 def test_full_tuning_is_a_model_of_transformers(base: Path, tmp_path: Path) -> None:
-    # So high a rate that the best weights are not the last.
-    card = tuned(base, tmp_path / "run", "fft", learning_rate=0.2, divergence=100.0)
+    # The rate rises from nothing to far too much, so the best weights are not the last.
+    rising = {"learning_rate": 1.0, "n_warmup_steps": 4, "validate_every": 1, "divergence": 1e6}
+    card = tuned(base, tmp_path / "run", "fft", **rising)
     assert card.data.library_name == "transformers"
     assert "import astraios" not in card.text
     for kind in ("AutoModelForCausalLM", "AutoTokenizer"):  # both lie beside the page

@@ -20,8 +20,7 @@ from astraios.records import Step
 from astraios.runs import is_done
 from astraios.training import checkpoints
 from astraios.training.checkpoints import COMPLETE, WEIGHTS, latest
-from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
-from astraios.training.pretrain import MODEL, pretrain
+from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.tune import ADAPTER, tune
 
 METHODS = ("adapterh", "adapterp", "fft", "ia3", "lora", "parallel", "ptuning")
@@ -97,24 +96,6 @@ def config(method: str) -> TrainingConfig:
         n_validation=8,
         optimization=OPTIMIZATION,
     )
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("base")
-    pretrain(
-        PretrainingConfig(
-            name="tiny",
-            hidden=16,
-            n_layers=2,
-            n_heads=2,
-            vocabulary=400,
-            n_tokenizer_documents=400,
-            optimization=OPTIMIZATION,
-        ),
-        root / "run",
-    )
-    return root / "run" / MODEL
 
 
 @pytest.fixture(scope="module")

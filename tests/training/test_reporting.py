@@ -17,8 +17,7 @@ from astraios.config import fingerprint
 from astraios.errors import TrainingError
 from astraios.files import read_records
 from astraios.records import Step
-from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
-from astraios.training.pretrain import MODEL, pretrain
+from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.tune import tune
 
 OPTIMIZATION = Optimization(
@@ -26,24 +25,6 @@ OPTIMIZATION = Optimization(
 )
 
 pytestmark = pytest.mark.train
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("base")
-    pretrain(
-        PretrainingConfig(
-            name="tiny",
-            hidden=16,
-            n_layers=2,
-            n_heads=2,
-            vocabulary=400,
-            n_tokenizer_documents=400,
-            optimization=OPTIMIZATION,
-        ),
-        root / "run",
-    )
-    return root / "run" / MODEL
 
 
 def config(*report_to: str) -> TrainingConfig:

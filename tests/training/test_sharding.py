@@ -22,8 +22,7 @@ from astraios.errors import TrainingError
 from astraios.files import read_json, read_records
 from astraios.records import Cost, Step
 from astraios.training.base import load_base
-from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig
-from astraios.training.pretrain import MODEL, pretrain
+from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.sharding import ZERO3
 from astraios.training.tune import ADAPTER, tune
 
@@ -85,24 +84,6 @@ def config(method: str, **changes: Any) -> TrainingConfig:
         optimization=OPTIMIZATION,
         **changes,
     )
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("base")
-    pretrain(
-        PretrainingConfig(
-            name="tiny",
-            hidden=16,
-            n_layers=2,
-            n_heads=2,
-            vocabulary=400,
-            n_tokenizer_documents=400,
-            optimization=OPTIMIZATION,
-        ),
-        root / "run",
-    )
-    return root / "run" / MODEL
 
 
 def job(folder: Path, wanted: TrainingConfig, stop_at: int = 0, resume: bool = True) -> str:
