@@ -172,11 +172,13 @@ def _foretell(config: TrainingConfig, tuned: Any, rows: Sequence[Row], pad_id: i
     from astraios.cli.display import say, shown, table
     from astraios.training.outlook import before
 
-    facts = {
-        name: shown(value) for name, value in before(tuned, rows, config, pad_id=pad_id) if value
-    }
     plan = config.optimization
+    facts = {"n_steps": shown(plan.n_steps), "rows_per_step": shown(plan.batch_size)}
+    if config.sharding == "none":
+        told = before(tuned, rows, config, pad_id=pad_id)
+        facts = {name: shown(value) for name, value in told if value}
     facts |= {
+        "sharding": config.sharding,  # whole on the host still: a part of a step takes long there
         "base_precision": config.base_precision,
         "compute_precision": config.compute_precision,
         "gradient_checkpointing": "on" if config.gradient_checkpointing else "off",
