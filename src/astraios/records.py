@@ -95,7 +95,9 @@ class Prompt(Record):
     text: str
     stops: tuple[str, ...] = ()
     """Generation may end once one of these occurs in the completion."""
-    kind: Literal["completion", "infill"] = "completion"
+    kind: Literal["completion", "infill", "chat"] = "completion"
+    """`chat`: the text is a conversation in the model's own spelling, special tokens and all; a
+    tokenizer adds none. Before an engine has spelled it, it is the messages as JSON."""
     max_length: int | None = Field(default=None, ge=1)
     """Tokens of prompt and completion together: the beginning of a longer prompt is left out, and
     one token may be drawn all the same. None: the model's context, and nothing is left out."""
@@ -111,6 +113,8 @@ class Finish(StrEnum):
     LENGTH = "length"
     GIVEN = "given"
     """Imported: the completion is a final text, prompt in front, judged as it stands."""
+    FAULT = "fault"
+    """The engine gave no answer, try as it might; asked again by the next run of the command."""
 
 
 class Sample(Record):
@@ -126,7 +130,12 @@ class Sample(Record):
     """Raw text after the prompt; cutting it is the task's business."""
     finish: Finish
     n_prompt_tokens: int = 0
+    """Of the prompt as it was read: what was cut off is not among them."""
     n_completion_tokens: int = 0
+    n_cut_tokens: int = 0
+    """Tokens left out at the beginning of a prompt that was longer than the context."""
+    fault: Text | None = None
+    """Why there is no answer; with `finish` fault, and an empty completion, only."""
     likelihoods: dict[str, float] | None = None
     """Each of the prompt's `answers` -> its log-likelihood in nats, with the first sample of a
     prompt; None where the engine gave none, or the answers do not fit the model's context."""

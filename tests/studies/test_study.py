@@ -107,7 +107,7 @@ def test_the_revision_is_what_a_worker_reads(
 ) -> None:
     pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
 
-    def load_base(source: str, revision: str | None = None) -> Any:
+    def load_base(source: str, revision: str | None = None, **_: Any) -> Any:
         raise MissingDataError(f"{source} at {revision}")
 
     monkeypatch.setattr("astraios.training.base.load_base", load_base)

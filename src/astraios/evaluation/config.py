@@ -9,6 +9,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from astraios.config import OPERATIONAL, Config
 from astraios.records import Sampling
 
+LATER = ("revision", "long_prompts")
+"""Fields that came after runs were made without them."""
+
 
 class EvaluationConfig(Config):
     """One model asked one task."""
@@ -35,16 +38,27 @@ class EvaluationConfig(Config):
     """Of weights and activations; it can change tokens, so it is part of a run's identity."""
     limit_problems: int | None = Field(default=None, ge=1)
     """Ask only the first so many problems."""
-    batch_tokens: int = Field(default=24_576, ge=1, json_schema_extra=OPERATIONAL)
-    """Tokens whose keys and values one batch may hold, padding counted."""
+    long_prompts: Literal["refuse", "cut"] = "refuse"
+    """What becomes of a prompt that leaves no room for an answer in the model's context: the run is
+    refused, or the beginning of the prompt is left out and counted."""
+    batch_tokens: int | None = Field(default=None, ge=1, json_schema_extra=OPERATIONAL)
+    """Tokens whose keys and values one batch may hold, padding counted; the engine's own budget by
+    default."""
     device: str = Field(default="cpu", json_schema_extra=OPERATIONAL)
-    """Where the model runs: `cpu`, `cuda`, `cuda:1`, ..."""
+    """Where the model runs: `cpu`, `cuda`, `cuda:1`, ...; several with commas between them."""
+    engine_options: dict[str, Any] = Field(
+        default_factory=dict, exclude=True, json_schema_extra=OPERATIONAL
+    )
+    """Settings of the engine, such as the `url` of a server; in no manifest, for it names hosts."""
+    parity: Literal["check", "skip"] = Field(default="check", json_schema_extra=OPERATIONAL)
+    """Whether an engine other than `hf` has to choose the same greedy tokens as `hf` first."""
 
     @model_serializer(mode="wrap")
     def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All fields; a revision only where there is one, and a fingerprint does not depend on it
-        otherwise."""
+        """All fields; of those that came later only what is set, so that fingerprints of runs
+        without them are what they were."""
         values: dict[str, Any] = dump(self)
-        if values.get("revision") is None:
-            values.pop("revision", None)
+        for name in LATER:
+            if values.get(name) == type(self).model_fields[name].default:
+                values.pop(name, None)
         return values

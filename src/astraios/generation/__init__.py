@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
 
+from astraios.errors import ConfigError, EngineError
 from astraios.records import Prompt, Sample, Sampling
 
-__all__ = ["Engine", "Finished", "Key"]
+if TYPE_CHECKING:
+    from astraios.methods import Method
+
+__all__ = ["Drawn", "Engine", "Finished", "Key", "Model", "check_supports"]
 
 Finished = Callable[[str], bool]
 """Whether a completion needs no more tokens: the rule its task truncates by."""
@@ -17,15 +24,73 @@ Key = tuple[str, int, int]
 """What identifies a sample: `(problem_id, index, turn)`."""
 
 
+@dataclass(frozen=True)
+class Model:
+    """The model an engine is to speak for, and how it is to be run."""
+
+    load: Callable[[], tuple[Any, Any, Method | None]]
+    """Reads the tuned model: (model, tokenizer, what tuned it). Can be pickled: worker processes
+    and engines that need no weights here decide themselves when to call it."""
+    base_model: str
+    """A local folder or a hub id."""
+    revision: str | None = None
+    """Of the base on the hub."""
+    method: str | None = None
+    """What tuned it; None for the base model itself."""
+    adapter: Path | None = None
+    """Folder of the tuned weights."""
+    precision: str = "float32"
+    device: str = "cpu"
+    """`cpu`, `cuda`, `cuda:1`, ...; several, one worker process each, with commas between them."""
+    batch_tokens: int | None = None
+    """Budget of one batch: tokens whose keys and values it may hold; None: the engine's default."""
+    long_prompts: str = "refuse"
+    """What becomes of a prompt that leaves no room for an answer: `refuse`, or `cut` its start."""
+    folder: Path | None = None
+    """Where an engine may keep what it has to prepare, such as merged weights."""
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """The engine's own settings, by name."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One greedily chosen token and how sure the model was."""
+
+    text: str
+    """As the engine spells the token alone; broken characters as U+FFFD."""
+    log_probability: float
+    """Nats."""
+    others: Mapping[str, float]
+    """The most probable tokens at this place, itself among them, with their log-probabilities."""
+    id: int | None = None
+    """The token's number, of engines that tell."""
+
+
 class Engine(ABC):
-    """A source of completions. A module of `engines/` exports its final subclass as `engine`."""
+    """A source of completions. A module of `engines/` exports its final subclass as `engine`.
+
+    An engine is a context: leaving it ends processes and connections that it began.
+    """
 
     name: str
+    hosts: str = "none of ours"
+    """The methods it can host, as a message tells them: `fft, lora, ...`."""
 
     @classmethod
     @abstractmethod
     def supports(cls, method: str) -> bool:
         """Whether this engine can host adapters of `method`."""
+
+    @classmethod
+    def open(cls, model: Model) -> Self:
+        """The engine for `model`: what a config's `engine` and `engine_options` come to.
+
+        Raises:
+            ConfigError: if the method cannot be hosted, or an option is unknown or wrong.
+            MissingToolError: if something has to be installed.
+            EngineError: if a server is not there, or serves another model.
+        """
+        raise ConfigError(f"engine {cls.name!r} cannot be opened by a config; make it in Python")
 
     @abstractmethod
     def complete(
@@ -41,7 +106,8 @@ class Engine(ABC):
 
         A completion is the raw text after the prompt, special tokens left out, up to the token
         that ended it: an end token, or the one that completed a stop string or met `finished`.
-        Its `n_completion_tokens` are all tokens drawn, an end token included.
+        Its `n_completion_tokens` are all tokens drawn, an end token included. What cannot be
+        answered although the request is fine is yielded with `finish` fault, and the rest goes on.
 
         Args:
             prompts: what to ask; a prompt with an `index` is answered once, others
@@ -57,6 +123,38 @@ class Engine(ABC):
             EngineError: if the model answers what is not a number, or the engine dies.
         """
 
+    def spelled(self, prompt: Prompt) -> Prompt:
+        """`prompt` as the model reads it: of kind `chat`, in the model's own spelling.
+
+        Raises:
+            DataError: if the model has no spelling for conversations.
+        """
+        if prompt.kind == "chat":
+            raise ConfigError(
+                f"engine {self.name!r} cannot spell conversations; use another template than chat"
+            )
+        return prompt
+
+    def trace(self, prompts: Sequence[Prompt], n_tokens: int) -> list[list[Drawn]]:
+        """Greedy continuations token by token, at most `n_tokens`, one list a prompt.
+
+        Stop strings do not end them, end tokens do and are the last element.
+
+        Raises:
+            EngineError: if the engine cannot tell tokens and their log-probabilities.
+        """
+        raise EngineError(f"engine {self.name!r} does not tell its tokens")
+
+    def log_likelihoods(self, prompts: Sequence[Prompt]) -> Iterator[dict[str, float] | None]:
+        """For each prompt: each of its `answers` -> log p(answer | prompt) in nats.
+
+        None for a prompt whose answers do not fit the model's context.
+
+        Raises:
+            EngineError: if the engine cannot tell likelihoods.
+        """
+        raise EngineError(f"engine {self.name!r} tells no likelihoods; use hf or vllm")
+
     def environment(self) -> dict[str, str]:
         """Facts about the engine for a manifest: device, precision."""
         return {}
@@ -68,3 +166,26 @@ class Engine(ABC):
     def peak_mib(self) -> float | None:
         """Most memory reserved on an accelerator, in MiB; None where the process holds it all."""
         return None
+
+    def close(self) -> None:
+        """End what the engine began: processes, connections."""
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check_supports(engine: type[Engine], method: str | None) -> None:
+    """Refuse a method that `engine` cannot host; there is no silent fallback.
+
+    Raises:
+        ConfigError: says what it can, and which engine hosts every method.
+    """
+    if method is not None and not engine.supports(method):
+        raise ConfigError(
+            f"engine {engine.name} cannot host method {method!r} (only {engine.hosts}); "
+            "use --engine hf"
+        )

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from astraios import methods, registry, tasks
+from astraios import tasks
 from astraios.data.config import PackConfig
 from astraios.errors import AstraiosError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.judge import JudgeConfig, judge
-from astraios.generation import engines
-from astraios.methods import Method
 from astraios.progress import Progress
 from astraios.records import RunKind
 from astraios.runs import is_done
 from astraios.studies.plan import Job
-from astraios.studies.study import BASE
 from astraios.training.config import PretrainingConfig, TrainingConfig
 
 
@@ -76,37 +72,27 @@ def _generate(
     job: Job, root: Path, folder: Path, data_dir: Path | None, progress: Progress
 ) -> None:
     from astraios.evaluation.generate import generate
-    from astraios.training.base import load_base
+    from astraios.studies.serving import model_of, open_engine
     from astraios.training.tune import ADAPTER
 
     config = job.config
     assert isinstance(config, EvaluationConfig)
     task = tasks.task(config.task)
-    model, tokenizer = load_base(_model_folder(job, root) or config.base_model, config.revision)
-    method: Method | None = None
-    if config.method not in (None, BASE):
-        method = methods.method(str(config.method))
-        model = method.load(model, root / job.inputs["adapter"] / ADAPTER)
-    engine: Any = registry.load(engines, "engine", config.engine)
-    generate(
-        task,
-        engine(
-            model,
-            tokenizer,
-            method,
-            batch_tokens=config.batch_tokens,
-            device=config.device,
-            dtype=config.precision,
-        ),
-        config.sampling,
-        folder,
-        config=config,
-        problems=task.problems(data_dir),
-        template=config.template,
-        limit=config.limit_problems,
-        inputs=job.inputs,
-        progress=progress,
-    )
+    adapter = root / job.inputs["adapter"] / ADAPTER if "adapter" in job.inputs else None
+    model = model_of(config, base=_model_folder(job, root), adapter=adapter)
+    with open_engine(config, model) as engine:
+        generate(
+            task,
+            engine,
+            config.sampling,
+            folder,
+            config=config,
+            problems=task.problems(data_dir),
+            template=config.template,
+            limit=config.limit_problems,
+            inputs=job.inputs,
+            progress=progress,
+        )
 
 
 def _judge(

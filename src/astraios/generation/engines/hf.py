@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from astraios import methods
 from astraios.errors import ConfigError, DataError
-from astraios.generation import Engine, Finished, Key
+from astraios.generation import Engine, Finished, Key, Model
 from astraios.generation.keys import prompt_sha, wanted
 from astraios.methods import Method
 from astraios.records import Prompt, Sample, Sampling
@@ -41,7 +41,7 @@ class HFEngine(Engine):
         tokenizer: its tokenizer.
         method: what tuned the model; None for a plain model and for full fine-tuning.
         batch_tokens: budget of a batch: tokens whose keys and values it may hold, padding counted.
-            Changes speed and memory, never a completion.
+            Changes speed and memory, never a completion. `BATCH_TOKENS` by default.
         device: moves the model there; None leaves it.
         dtype: converts the model to it (`bfloat16`, ...); None leaves it.
 
@@ -51,6 +51,7 @@ class HFEngine(Engine):
     """
 
     name = "hf"
+    hosts = "every method whose prompt can be given row by row"
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class HFEngine(Engine):
         tokenizer: Any,
         method: Method | None = None,
         *,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
     ) -> None:
@@ -73,7 +74,7 @@ class HFEngine(Engine):
         self._n_positions = getattr(self._config, "max_position_embeddings", None) or _UNLIMITED
         self._tokenizer = tokenizer
         self._method = method
-        self._batch_tokens = batch_tokens
+        self._batch_tokens = batch_tokens or BATCH_TOKENS
         self._detokenizer = Detokenizer(tokenizer)
         self._eos = _end_tokens(self._decoder, tokenizer)
 
@@ -81,6 +82,21 @@ class HFEngine(Engine):
     def supports(cls, method: str) -> bool:
         """Every method whose input can be given row by row: the adapter runs as it was trained."""
         return methods.method(method).batched
+
+    @classmethod
+    def open(cls, model: Model) -> HFEngine:
+        """Load the model here; takes no options."""
+        if model.options:
+            raise ConfigError(f"engine hf has no option {next(iter(model.options))!r}; remove it")
+        loaded, tokenizer, method = model.load()
+        return cls(
+            loaded,
+            tokenizer,
+            method,
+            batch_tokens=model.batch_tokens,
+            device=model.device,
+            dtype=model.precision,
+        )
 
     def complete(
         self,

@@ -19,8 +19,8 @@ from typing import Any, final
 
 from pydantic import ValidationError
 
-from astraios.errors import GenerationsError, MissingDataError
-from astraios.generation import Engine, Finished, Key
+from astraios.errors import ConfigError, GenerationsError, MissingDataError
+from astraios.generation import Engine, Finished, Key, Model
 from astraios.generation.keys import key, prompt_sha, wanted
 from astraios.records import Finish, Prompt, Sample, Sampling
 
@@ -40,6 +40,7 @@ class ReplayEngine(Engine):
     """
 
     name = "replay"
+    hosts = "every method"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -56,6 +57,17 @@ class ReplayEngine(Engine):
     def supports(cls, method: str) -> bool:
         """Every method: no model is run."""
         return True
+
+    @classmethod
+    def open(cls, model: Model) -> ReplayEngine:
+        """Read the file that option `file` names."""
+        unknown = sorted(set(model.options) - {"file"})
+        if unknown or "file" not in model.options:
+            said = f"has no option {unknown[0]!r}" if unknown else "needs the option 'file'"
+            raise ConfigError(
+                f"engine replay {said}; give engine_options.file=PATH, a file of completions"
+            )
+        return cls(Path(model.options["file"]))
 
     def complete(
         self,
