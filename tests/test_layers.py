@@ -28,6 +28,7 @@ ROW_0 = frozenset(
         "files",
         "provenance",
         "templates",
+        "published",
         "metrics",
         "progress",
         "measure",

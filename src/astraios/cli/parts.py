@@ -26,7 +26,7 @@ NEEDS_TRAIN = ("methods", "engines")
 
 def kinds() -> tuple[str, ...]:
     """Names that `astraios list` takes."""
-    return (*PACKAGES, "tasks", "templates", "base-models", "recipes", "studies")
+    return (*PACKAGES, "tasks", "templates", "base-models", "models", "recipes", "studies")
 
 
 def rows(kind: str) -> list[Row]:
@@ -39,6 +39,7 @@ def rows(kind: str) -> list[Row]:
         "tasks": _tasks,
         "templates": _templates,
         "base-models": _base_models,
+        "models": _models,
         "recipes": _recipes,
         "studies": _studies,
         "languages": _languages,
@@ -121,6 +122,23 @@ def _base_models() -> list[Row]:
     return [
         _row(name, f"pretrained here: GPTBigCode, width {c.hidden}, {c.n_layers} layers", missing)
         for name, c in EMBEDDED.items()
+    ]
+
+
+def _models() -> list[Row]:
+    from astraios.published import MODELS
+
+    return [
+        {
+            "name": model.name,
+            "base": model.base_model,
+            "hub id": model.hub_id
+            if model.revision is None
+            else f"{model.hub_id}@{model.revision}",
+            "method": model.method,
+            "size": model.size,
+        }
+        for model in MODELS.values()
     ]
 
 
