@@ -65,6 +65,8 @@ class Answers:
             )
         self._places = {name: place for place, name in enumerate(problem_ids)}
         self._ids = tuple(problem_ids)
+        self.n_left_out = 0
+        """Samples of other problems."""
         keys, where = self._read_keys()
         order = np.lexsort((keys[2], keys[1], keys[0]))
         self._keys, self._where = keys[:, order], where[:, order]
@@ -79,6 +81,11 @@ class Answers:
 
     def of(self, problem_id: str) -> Iterator[Answer]:
         """The answers to one problem, by index."""
+        for samples in self.samples_of(problem_id):
+            yield self._answer(samples)
+
+    def samples_of(self, problem_id: str) -> Iterator[list[Sample]]:
+        """The samples of one problem: for each index its turns, in order."""
         place = self._places[problem_id]
         rows = range(int(self._starts[place]), int(self._starts[place + 1]))
         with contextlib.ExitStack() as stack:
@@ -88,14 +95,14 @@ class Answers:
             for row in rows:
                 sample = self._sample(files, row)
                 if samples and samples[0].index != sample.index:
-                    yield self._answer(samples)
+                    yield samples
                     samples = []
                     n_given += 1
                 if n_given == self._limit:
                     return
                 samples.append(sample)
             if samples:
-                yield self._answer(samples)
+                yield samples
 
     def _read_keys(self) -> tuple[Integers, Integers]:
         keys = [array("q"), array("q"), array("q")]  # place of the problem, index, turn
@@ -107,6 +114,7 @@ class Answers:
                     if line.endswith(b"\n"):  # else torn by a kill
                         sample = _parse(line, f"{path}:{n}")
                         place = self._places.get(sample.problem_id)
+                        self.n_left_out += place is None
                         if place is not None:
                             for column, value in zip(
                                 keys, (place, sample.index, sample.turn), strict=True
