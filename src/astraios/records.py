@@ -141,6 +141,35 @@ class Sample(Record):
     prompt; None where the engine gave none, or the answers do not fit the model's context."""
 
 
+class Parity(Record):
+    """How greedy tokens of an engine compare with those of the reference engine, `hf`."""
+
+    engine: str
+    outcome: Literal["equal", "skipped"]
+    """`skipped`: nobody compared them, because the config says so."""
+    task: str = ""
+    """The task whose prompts were asked."""
+    precision: str = ""
+    by: Literal["id", "text"] = "id"
+    """Whether tokens were compared by number, or what they spell, as an engine tells no numbers."""
+    n_prompts: int = 0
+    n_tokens: int = 0
+    """Tokens that both engines chose."""
+    n_ties: int = 0
+    """Prompts whose comparison ended where two tokens are equally probable up to `tie_tolerance`:
+    which of them is taken says nothing."""
+    largest_difference: float | None = None
+    """Of one token's log-probability under the two engines, in nats; None without such a token."""
+    tie_tolerance: float = 0.0
+    """Nats."""
+    tolerance: float = 0.0
+    """The most that `largest_difference` may be, in nats."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of the packages it was found with."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """What the engine says of itself."""
+
+
 # --- judging ----------------------------------------------------------------------------------
 
 

@@ -187,6 +187,18 @@ class Run:
         )
         write_json(self.folder / MANIFEST, self.manifest)
 
+    def reopen(self) -> None:
+        """Take the seal off a run of which a part is to be made again, such as its faults.
+
+        The manifest is replaced before anything else is written, so a kill afterwards leaves an
+        unfinished run; until `seal`, readers are refused.
+        """
+        self._must_write()
+        self.manifest = self.manifest.model_copy(
+            update={"status": "running", "finished": None, "counts": {}}
+        )
+        write_json(self.folder / MANIFEST, self.manifest)
+
     def close(self) -> None:
         """Close files and give the lock back; the run stays resumable."""
         try:

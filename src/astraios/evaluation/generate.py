@@ -3,9 +3,12 @@
     prompts.jsonl   every prompt that was asked
     samples.jsonl   every completion, appended as it finishes, in the order they finish
     cost.json       time, tokens and memory; sums over the sessions of an interrupted run
+    parity.json     how the engine compared with `hf`, if it is another one
 
 A run that was stopped at any point goes on where it was: what is on disk is not asked again, and
-what is missing comes out as it would have.
+what is missing comes out as it would have. A prompt that the engine could not answer leaves a
+sample that is a fault: the run is completed without it, sealed with the number of faults, and the
+next call asks those prompts, and no others, again.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ from typing import Any
 
 from astraios.errors import ConfigError, DataError, EngineError, ForeignRunError
 from astraios.evaluation.config import EvaluationConfig
+from astraios.evaluation.parity import fact
 from astraios.files import read_json
 from astraios.generation import Engine, Finished, Key
 from astraios.generation.keys import key, wanted
 from astraios.measure import Meter
 from astraios.progress import Progress, silent
-from astraios.records import Cost, Prompt, RunKind, Sample, Sampling
+from astraios.records import Cost, Finish, Parity, Prompt, RunKind, Sample, Sampling
 from astraios.runs import Run, read_run
 from astraios.tasks import Problem, Task
 
@@ -42,11 +46,13 @@ def generate(
     limit: int | None = None,
     finished: Finished | None = None,
     inputs: Mapping[str, str] | None = None,
+    parity: Parity | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Ask `engine` every question of `task` and leave a sealed run in `folder`.
 
-    A sealed run of the same config is returned as it is; an unfinished one is completed.
+    A sealed run of the same config is returned as it is, unless it holds faults: those are asked
+    again. An unfinished run is completed.
 
     Args:
         task: asks; its later turns see the completions of the earlier ones.
@@ -59,6 +65,7 @@ def generate(
         limit: ask only the first so many problems.
         finished: the rule that ends completions of the first turn early; the task's by default.
         inputs: name -> run id or data hash of what the engine's model was made from.
+        parity: how `engine` compared with `hf`; see `studies.serving.trusted_engine`.
         progress: told (samples done, samples in this turn, tokens per second).
 
     Returns:
@@ -78,8 +85,11 @@ def generate(
         twice = next(name for name in by_id if ids.count(name) > 1)
         raise DataError(f"task {task.name!r}: two problems have the id {twice!r}")
     with Run.open(folder, kind=RunKind.GENERATE, config=config, inputs=inputs) as run:
+        if run.done and run.manifest.counts.get("n_faults"):
+            run.reopen()
         if not run.done:
-            _Session(run, task, engine, sampling, finished, progress).go(by_id, template)
+            session = _Session(run, task, engine, sampling, finished, progress)
+            session.go(by_id, template, parity)
     return read_run(folder)
 
 
@@ -119,12 +129,23 @@ class _Session:
         self._progress = progress
         self._meter = Meter(wall_s=self._spent().wall_s, cpu_s=self._spent().cpu_s)
         self._prompts = {_prompt_key(p): p for p in run.read("prompts", Prompt)}
-        self._samples = {key(s): s for s in run.read("samples", Sample)}
+        self._samples = self._take_up()
         self._n_tokens = 0
         self._began = time.monotonic()
 
-    def go(self, problems: Mapping[str, Problem], template: str) -> None:
+    def _take_up(self) -> dict[Key, Sample]:
+        """The samples that are there; faults among them are dropped and asked again."""
+        found = list(self._run.read("samples", Sample))
+        kept = [sample for sample in found if sample.finish is not Finish.FAULT]
+        if len(kept) < len(found):
+            log.info("%s: %d faults are asked again", self._run.folder, len(found) - len(kept))
+            self._run.rewrite("samples", kept)
+        return {key(sample): sample for sample in kept}
+
+    def go(self, problems: Mapping[str, Problem], template: str, parity: Parity | None) -> None:
         """Turn after turn, until the task has no more questions."""
+        if parity is not None:
+            self._run.write_json("parity", parity)
         if self._samples:
             log.info("%s: %d samples are there already", self._run.folder, len(self._samples))
         turn = 0
@@ -135,10 +156,37 @@ class _Session:
                 turn += 1
         finally:
             self._run.write_json("cost", self._cost())
+        self._tell_faults()
+        about = {} if parity is None else {"parity": fact(parity)}
         self._run.seal(
-            counts={"n_problems": len(problems), "n_samples": len(self._samples)},
-            environment=self._engine.environment(),
+            counts={"n_problems": len(problems), **self._counts()},
+            environment={**self._engine.environment(), **about},
         )
+
+    def _faults(self) -> list[Sample]:
+        return [sample for sample in self._samples.values() if sample.finish is Finish.FAULT]
+
+    def _counts(self) -> dict[str, float]:
+        counts: dict[str, float] = {"n_samples": len(self._samples)}
+        counts["n_faults"] = len(self._faults())
+        cut = {
+            (sample.problem_id, sample.turn, sample.prompt_sha): sample.n_cut_tokens
+            for sample in self._samples.values()
+            if sample.n_cut_tokens
+        }
+        if cut:
+            counts |= {"n_cut_prompts": len(cut), "n_cut_tokens": sum(cut.values())}
+        return counts
+
+    def _tell_faults(self) -> None:
+        faults = self._faults()
+        if faults:
+            log.warning(
+                "%s: %d of %d samples are faults, such as problem %r, sample %d: %s; run the "
+                "command again to ask them again",
+                self._run.folder, len(faults), len(self._samples),
+                faults[0].problem_id, faults[0].index, faults[0].fault,
+            )  # fmt: skip
 
     def _questions(
         self, problems: Mapping[str, Problem], template: str, turn: int
@@ -148,16 +196,21 @@ class _Session:
             if turn == 0:
                 prompt = self._task.prompt(problem, (), template)
                 if prompt is not None:
-                    yield prompt.model_copy(update={"turn": 0, "index": None})
+                    yield self._spelled(prompt, turn, None)
                 continue
             for index in range(self._sampling.n_samples):
                 keys = [(problem.id, index, earlier) for earlier in range(turn)]
-                if keys[-1] not in self._samples:
+                last = self._samples.get(keys[-1])
+                if last is None or last.finish is Finish.FAULT:
                     continue
                 turns = tuple(self._samples[earlier].completion for earlier in keys)
                 prompt = self._task.prompt(problem, turns, template)
                 if prompt is not None:
-                    yield prompt.model_copy(update={"turn": turn, "index": index})
+                    yield self._spelled(prompt, turn, index)
+
+    def _spelled(self, prompt: Prompt, turn: int, index: int | None) -> Prompt:
+        placed = prompt.model_copy(update={"turn": turn, "index": index})
+        return self._engine.spelled(placed)
 
     def _write_prompts(self, prompts: Sequence[Prompt]) -> None:
         fresh = []
@@ -184,11 +237,13 @@ class _Session:
         if not missing:
             return
         total = sum(len(wanted(prompt, self._sampling, frozenset())) for prompt in prompts)
+        n_faults = 0
 
         def tell(n_tokens: int) -> None:
             self._n_tokens += n_tokens
             rate = self._n_tokens / max(time.monotonic() - self._began, 1e-9)
-            self._progress(total - len(missing), total, f"{rate:,.0f} tokens/s")
+            note = f"{rate:,.0f} tokens/s" + (f", {n_faults} faults" if n_faults else "")
+            self._progress(total - len(missing), total, note)
 
         turn = prompts[0].turn
         finished = self._task.finished(turn)
@@ -206,6 +261,7 @@ class _Session:
             self._run.append("samples", sample)
             self._samples[key(sample)] = sample
             missing.discard(key(sample))
+            n_faults += sample.finish is Finish.FAULT
             tell(0)
         if missing:
             problem_id, index, turn = min(missing)

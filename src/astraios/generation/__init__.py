@@ -75,6 +75,8 @@ class Engine(ABC):
     name: str
     hosts: str = "none of ours"
     """The methods it can host, as a message tells them: `fft, lora, ...`."""
+    runs_model: bool = True
+    """Whether a model answers; where none does, there is nothing to compare with `hf`."""
 
     @classmethod
     @abstractmethod

@@ -41,6 +41,7 @@ class ReplayEngine(Engine):
 
     name = "replay"
     hosts = "every method"
+    runs_model = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
