@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from astraios.errors import MethodError, UnknownNameError
 from astraios.methods._shape import Shape
+from astraios.methods._told import Told, told
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ANY", "LABEL", "Method", "Shape", "method", "method_of"]
+__all__ = ["ANY", "LABEL", "Method", "Shape", "Told", "method", "method_of", "told"]
 
 ANY = "peft-"
 """Before the type of a method of PEFT that has no file here."""
@@ -117,6 +118,10 @@ class Method(ABC):
             MethodError: if keys are missing or unexpected, shapes or weights are those of another
                 base, or the adapter has no effect. The model is then as before.
         """
+
+    def overwrites(self, name: str) -> bool:
+        """Whether `load` writes into the base's own weight of that name, not beside it."""
+        return self.trains_base
 
     @abstractmethod
     def n_trainable(self, shape: Shape, options: Mapping[str, Any] | None = None) -> int:

@@ -29,6 +29,7 @@ from torch import Tensor
 from astraios.errors import MethodError, MissingDataError, StorageError
 from astraios.files import storage, write_json
 from astraios.methods._base_record import BaseRecord
+from astraios.methods._told import PRESETS
 
 __all__ = [
     "ENCODER",
@@ -147,9 +148,6 @@ def read_folder(folder: Path) -> SavedAdapter:
     return SavedAdapter(folder, config, read_tensors(path), method, base)
 
 
-_PRESETS = {"LORA": "lora", "IA3": "ia3", "P_TUNING": "ptuning", "BOTTLENECK": "adapterh"}
-
-
 def method_name(folder: Path) -> str:
     """The name of a method that loads `folder`: of the one that made it, else by its PEFT type.
 
@@ -161,7 +159,7 @@ def method_name(folder: Path) -> str:
     if made_by is not None:
         return made_by
     kind = _read_config(folder).peft_type.value
-    return _PRESETS.get(kind, f"peft-{kind.lower()}")
+    return PRESETS.get(kind, f"peft-{kind.lower()}")
 
 
 def _read_config(folder: Path) -> Any:

@@ -19,7 +19,6 @@ from astraios.progress import Progress, silent
 from astraios.records import Cost, RunKind
 from astraios.runs import Run
 from astraios.training import card, checkpoints
-from astraios.training._weights import weights_mark
 from astraios.training.base import QUANTISED, load_base, prepared
 from astraios.training.config import TrainingConfig, pack_config
 from astraios.training.fit import fit
@@ -32,6 +31,7 @@ from astraios.training.rows import (
     ensure_packed,
     training_rows,
 )
+from astraios.training.weights import weights_mark
 
 ADAPTER = "adapter"
 BEST = "adapter-best"

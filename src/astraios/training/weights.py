@@ -1,11 +1,13 @@
-"""Which weights a base has: what tells them from others of the same name, without loading them."""
+"""Which weights a folder has: what tells them from others of the same name, without loading them.
+
+Marks of folders need neither torch nor transformers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-
-from transformers.utils import cached_file
 
 from astraios.errors import MissingDataError
 from astraios.files import readable
@@ -26,12 +28,9 @@ def weights_mark(source: str | Path, revision: str | None = None) -> str:
     """
     folder = Path(source)
     if folder.is_dir():
-        files = [folder / _CONFIG, *sorted(folder.glob("*.safetensors"))]
-        whole = sha256()
-        for path in files:
-            if path.is_file():
-                whole.update(f"{path.name} {_hash(path)}\n".encode())
-        return whole.hexdigest()[:16]
+        return _mark([folder / _CONFIG, *sorted(folder.glob("*.safetensors"))])
+    from transformers.utils import cached_file
+
     try:
         found = cached_file(str(source), _CONFIG, revision=revision)
     except OSError as error:
@@ -40,6 +39,21 @@ def weights_mark(source: str | Path, revision: str | None = None) -> str:
             f"Face hub ({str(error).splitlines()[0]})"
         ) from error
     return Path(str(found)).parent.name  # snapshots/<commit>/config.json
+
+
+def adapter_mark(folder: Path) -> str:
+    """A hash of the config and the weights of an adapter's folder, taken as `weights_mark` does."""
+    names = ("adapter_config.json", "astraios.json", _CONFIG)
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    return _mark([*(folder / name for name in names), *sorted(weights)])
+
+
+def _mark(files: Iterable[Path]) -> str:
+    whole = sha256()
+    for path in files:
+        if path.is_file():
+            whole.update(f"{path.name} {_hash(path)}\n".encode())
+    return whole.hexdigest()[:16]
 
 
 def _hash(path: Path) -> str:
