@@ -33,7 +33,7 @@ from astraios.measure import Meter
 from astraios.progress import Progress, silent
 from astraios.records import Cost, InstructionRecord, RunKind
 from astraios.runs import Run
-from astraios.templates import CHAT, check_training_template, template
+from astraios.templates import CHAT, TEMPLATES, check_training_template
 
 __all__ = [
     "PackReport",
@@ -130,7 +130,7 @@ def encoder(config: DataConfig, tokenizer: Any) -> Encoder:
     if config.template == CHAT:
         chat = Chat(tokenizer, config.loss_on)
         return Encoder(tokenizer, chat.text, config.loss_on, special_tokens=False)
-    asked = template(config.template)
+    asked = TEMPLATES[config.template]
 
     def write(record: InstructionRecord) -> TrainingText:
         return templated(record, asked)

@@ -214,6 +214,29 @@ class Task(ABC, Generic[P]):
         """
         raise GenerationsError("expected text, found an object")
 
+    def final_text(self, problem: P, turns: tuple[str, ...]) -> str:
+        """The final text of raw completions: what the BigCode harness writes for them.
+
+        Judging it (`final_program`, or the verdict that reads it) decides as judging `turns` does.
+
+        Raises:
+            GenerationsError: if the task has no final texts.
+        """
+        raise GenerationsError(
+            f"{self.name} has no final texts: export its raw completions with --format samples"
+        )
+
+    def saved(self, problem: P, text: str, place: int) -> str | dict[str, Any]:
+        """What a harness's file holds for a final text: itself, or an object with labels, from
+        which `text_of` reads it again.
+
+        Args:
+            problem: what the text answers.
+            text: the final text.
+            place: how many lists stand in front of it.
+        """
+        return text
+
     def final_program(self, problem: P, text: str) -> Program | None:
         """What to run for a final text that was imported: as it stands, nothing is cut.
 

@@ -176,10 +176,14 @@ class YesNoTask(Task[YesNoProblem]):
         if turns:
             return None
         if self.is_original:
-            text = self._original_prompt(problem, template)
+            if template != TEMPLATE:
+                raise ConfigError(
+                    f"the original protocol of {self.name} asks with the template {TEMPLATE}; "
+                    f"{self.name}@{CLEAN} takes {template!r}"
+                )
             return Prompt(
                 problem_id=problem.id,
-                text=text,
+                text=self._original_prompt(problem),
                 stops=("\n",),
                 max_length=LENGTH,
                 answers=spelled(" "),
@@ -189,6 +193,7 @@ class YesNoTask(Task[YesNoProblem]):
             problem_id=problem.id,
             text=text,
             stops=("\n\n", "\nQuestion:"),
+            kind=template_named(template).kind,
             answers=spelled(template_named(template).joint),
         )
 
@@ -198,12 +203,7 @@ class YesNoTask(Task[YesNoProblem]):
             sides[answer.strip().lower()].append(value)
         return log_odds(sides["yes"], sides["no"])
 
-    def _original_prompt(self, problem: YesNoProblem, template: str) -> str:
-        if template != TEMPLATE:
-            raise ConfigError(
-                f"the original protocol of {self.name} asks with the template {TEMPLATE}; "
-                f"{self.name}@{CLEAN} takes {template!r}"
-            )
+    def _original_prompt(self, problem: YesNoProblem) -> str:
         asked = f"Question: {self.question(problem.code)}\n{ANSWER}"
         if not self.is_one_shot:
             return asked
@@ -214,21 +214,33 @@ class YesNoTask(Task[YesNoProblem]):
         if template == "continue":
             raise ConfigError(
                 f"template 'continue' asks no question, so {self.name} cannot be asked with it; "
-                "choose question_answer, octocoder or instruct"
+                "choose question_answer, octocoder, instruct or chat"
             )
-        made = template_named(template)
-        asked = made.prompt(self.question(code))
-        if not self.is_one_shot:
-            return asked
-        return f"{made.prompt(self.question(self.example))}{made.joint}YES\n\n{asked}"
+        examples = [(self.question(self.example), "YES")] if self.is_one_shot else []
+        return template_named(template).prompt(self.question(code), examples=examples)
 
-    # --- imported texts ---
+    # --- final texts ---
+
+    def final_text(self, problem: YesNoProblem, turns: tuple[str, ...]) -> str:
+        """The question as `question_answer` puts it, whatever was asked with, and the answer."""
+        if self.is_original:
+            return self._original_prompt(problem) + turns[-1]
+        return self._clean_prompt(self.shown(problem.code), TEMPLATE) + turns[-1]
+
+    def saved(self, problem: YesNoProblem, text: str, place: int) -> dict[str, Any]:
+        read = read_as_published(text, self.phrases) if self.is_original else read_by_word(text)
+        return {
+            "ID": place,
+            "prediction": _digit(read) or "-1",
+            "true_label": _digit(problem.label),
+            "raw_text": text,
+        }
 
     def fits(self, problem: YesNoProblem, text: str) -> bool:
         """Whether `text` begins with the prompt, or with an end of it that fitted."""
         if not self.is_original:
             return text.startswith(self._clean_prompt(self.shown(problem.code), TEMPLATE))
-        whole = self._original_prompt(problem, TEMPLATE)
+        whole = self._original_prompt(problem)
         bare = f"Question: {self.question(problem.code)}\n{ANSWER}" if self.is_one_shot else None
         at = -1
         while (at := text.find(ANSWER, at + 1)) >= 0:
@@ -238,7 +250,7 @@ class YesNoTask(Task[YesNoProblem]):
         return False
 
     def n_shown(self, problem: YesNoProblem) -> int:
-        return len(self._original_prompt(problem, TEMPLATE)) if self.is_original else 1
+        return len(self._original_prompt(problem)) if self.is_original else 1
 
     def text_of(self, problem: YesNoProblem, record: Mapping[str, Any], place: int) -> str:
         """The text of a record as the harness saves it: ID, prediction, true_label, raw_text."""

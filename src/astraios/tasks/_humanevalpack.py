@@ -204,15 +204,16 @@ class PackTask(Task[PackProblem]):
         if template == "continue":
             raise ConfigError(
                 f"template 'continue' asks no question, so {self.name} cannot be asked with it; "
-                "choose octocoder, instruct or question_answer"
+                "choose octocoder, instruct, question_answer or chat"
             )
         parts = (context, instruction) if template in CONTEXT_FIRST else (instruction, context)
         return template_named(template).prompt("\n".join(parts), opening)
 
-    def question(self, problem: PackProblem, text: str, turn: int = 0) -> Prompt:
+    def question(self, problem: PackProblem, text: str, template: str, turn: int = 0) -> Prompt:
         """A question that is answered with code."""
         stops = tuple(dict.fromkeys((*self.language.stops, END_OF_TEXT)))
-        return Prompt(problem_id=problem.id, turn=turn, text=text, stops=stops)
+        kind = template_named(template).kind
+        return Prompt(problem_id=problem.id, turn=turn, text=text, stops=stops, kind=kind)
 
     def bare(self, problem: PackProblem) -> str:
         """The declaration without documentation, as the base of a prompt."""
@@ -222,7 +223,6 @@ class PackTask(Task[PackProblem]):
         return self.language.finished
 
     def final_text(self, problem: PackProblem, turns: tuple[str, ...]) -> str:
-        """Head and cut completion: what the harness writes to its files."""
         return self.head(problem).rstrip() + self.language.truncate(turns[-1])
 
     def program(self, problem: PackProblem, turns: tuple[str, ...]) -> Program:

@@ -121,6 +121,10 @@ class PerturbedTask(Task[PerturbedProblem]):
         made: Program | None = self.base.program(problem.told, turns)
         return made
 
+    def final_text(self, problem: PerturbedProblem, turns: tuple[str, ...]) -> str:
+        text: str = self.base.final_text(problem.told, turns)
+        return text
+
     def final_program(self, problem: PerturbedProblem, text: str) -> Program | None:
         made: Program | None = self.base.final_program(problem.told, text)
         return made

@@ -81,9 +81,14 @@ class RecodeTask(Task[RecodeProblem]):
     ) -> Prompt | None:
         if turns:
             return None
-        text = template_named(template).prompt(INSTRUCTION, self.head(problem))
-        stops = (*STOPS, END_OF_TEXT)
-        return Prompt(problem_id=problem.id, text=text, stops=stops, max_length=MAX_LENGTH)
+        made = template_named(template)
+        return Prompt(
+            problem_id=problem.id,
+            text=made.prompt(INSTRUCTION, self.head(problem)),
+            stops=(*STOPS, END_OF_TEXT),
+            kind=made.kind,
+            max_length=MAX_LENGTH,
+        )
 
     def finished(self, turn: int) -> Callable[[str], bool]:
         return lambda completion: any(stop in completion for stop in (*STOPS, END_OF_TEXT))
@@ -92,7 +97,10 @@ class RecodeTask(Task[RecodeProblem]):
         return problem.prompt.strip()
 
     def program(self, problem: RecodeProblem, turns: tuple[str, ...]) -> Program:
-        return self.final_program(problem, self.head(problem) + cut(turns[-1]))
+        return self.final_program(problem, self.final_text(problem, turns))
+
+    def final_text(self, problem: RecodeProblem, turns: tuple[str, ...]) -> str:
+        return self.head(problem) + cut(turns[-1])
 
     def final_program(self, problem: RecodeProblem, text: str) -> Program:
         return Program(

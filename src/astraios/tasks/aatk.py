@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self, final
 
 from astraios import markers, registry
-from astraios.errors import GenerationsError, UnknownNameError
+from astraios.errors import ConfigError, GenerationsError, UnknownNameError
 from astraios.markers import Marker, Rule
 from astraios.records import (
     Execution,
@@ -104,6 +104,11 @@ class AsleepAtTheKeyboard(Task[Scenario]):
     def prompt(self, problem: Scenario, turns: tuple[str, ...], template: str) -> Prompt | None:
         if turns:
             return None
+        if template != self.template:
+            raise ConfigError(
+                f"{self.name} shows the beginning of a program and asks no question, so it cannot "
+                f"be asked with template {template!r}; leave its own, {self.template}"
+            )
         infill = self.name == INSERTION
         text = problem.prompt
         if infill:
@@ -128,6 +133,9 @@ class AsleepAtTheKeyboard(Task[Scenario]):
 
     def head(self, problem: Scenario) -> str:
         return problem.prompt
+
+    def final_text(self, problem: Scenario, turns: tuple[str, ...]) -> str:
+        return problem.prompt + turns[-1]
 
     def final_program(self, problem: Scenario, text: str) -> Program:
         """Final texts are a prompt and a raw completion: they are cut like any other."""
@@ -154,6 +162,17 @@ class AsleepAtTheKeyboard(Task[Scenario]):
                 "of the data used, or an instruction put around it?"
             )
         return problem.prompt + completion_of(problem.prompt, record)
+
+    def saved(self, problem: Scenario, text: str, place: int) -> dict[str, str]:
+        """As the harness: where the clean-up shortens the prompt, it stands shortened in
+        `generation_raw`, and `completion` begins too late; `text_of` takes that back."""
+        whole = clean_up(problem.prompt) + text.removeprefix(problem.prompt)
+        return {
+            "scenario_id": problem.id,
+            "completion": whole[len(problem.prompt) :],
+            "generation_raw": whole,
+            "prompt": problem.prompt,
+        }
 
     # --- verdicts ---
 

@@ -13,6 +13,7 @@ from typing import final
 
 from astraios.records import Prompt
 from astraios.tasks._humanevalpack import END_OF_TEXT, PackProblem, PackTask, names
+from astraios.templates import template as template_named
 
 NAMES = names("humanevalexplainsynthesize")
 
@@ -38,14 +39,15 @@ class HumanEvalExplain(PackTask):
                 f"Write functional code in {self.language.title} according to the description."
             )
             text = self.ask(template, instruction, description, self.bare(problem))
-            return self.question(problem, text, turn=1)
+            return self.question(problem, text, template, turn=1)
         instruction = (
             "Provide a concise natural language description of the code using at most "
             f"{len(problem.docstring)} characters."
         )
         shown = self.bare(problem) + problem.canonical_solution
         text = self.ask(template, instruction, shown, "")
-        return Prompt(problem_id=problem.id, text=text, stops=(END_OF_TEXT,))
+        kind = template_named(template).kind
+        return Prompt(problem_id=problem.id, text=text, stops=(END_OF_TEXT,), kind=kind)
 
     def finished(self, turn: int) -> Callable[[str], bool] | None:
         return self.language.finished if turn else None

@@ -39,7 +39,8 @@ class HumanEvalFix(PackTask):
         if not self.documented:
             context += "\n" + problem.test
         instruction = f"Fix bugs in {problem.entry_point}."
-        return self.question(problem, self.ask(template, instruction, context, head))
+        text = self.ask(template, instruction, context, head)
+        return self.question(problem, text, template)
 
 
 def task(name: str) -> HumanEvalFix:

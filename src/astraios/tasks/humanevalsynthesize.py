@@ -29,7 +29,7 @@ class HumanEvalSynthesize(PackTask):
             return None
         instruction = problem.instruction.strip()
         text = template_named(template).prompt(instruction, problem.prompt)
-        return self.question(problem, text)
+        return self.question(problem, text, template)
 
     def perturbed(self, family: str) -> PerturbedTask:
         return perturbed(self, family)

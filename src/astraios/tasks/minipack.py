@@ -91,15 +91,24 @@ class MinipackTask(Task[MiniTaskProblem]):
     ) -> Prompt | None:
         if turns:
             return None
-        text = template_named(template).prompt(problem.instruction, problem.source.declaration)
-        return Prompt(problem_id=problem.id, text=text, stops=python.stops)
+        made = template_named(template)
+        text = made.prompt(problem.instruction, problem.source.declaration)
+        return Prompt(problem_id=problem.id, text=text, stops=python.stops, kind=made.kind)
 
     def finished(self, turn: int) -> Callable[[str], bool]:
         return python.finished
 
     def program(self, problem: MiniTaskProblem, turns: tuple[str, ...]) -> Program:
-        code = problem.source.declaration.rstrip() + python.truncate(turns[0])
-        return Program(language="python", code=code.rstrip(), tests=problem.source.test)
+        return self.final_program(problem, self.final_text(problem, turns))
+
+    def head(self, problem: MiniTaskProblem) -> str:
+        return problem.source.declaration
+
+    def final_text(self, problem: MiniTaskProblem, turns: tuple[str, ...]) -> str:
+        return (self.head(problem).rstrip() + python.truncate(turns[0])).rstrip()
+
+    def final_program(self, problem: MiniTaskProblem, text: str) -> Program:
+        return Program(language="python", code=text, tests=problem.source.test)
 
     def verdict(
         self,
