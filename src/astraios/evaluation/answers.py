@@ -36,6 +36,9 @@ class Answer:
     """Whether the last one is a final text: imported, prompt in front, judged as it stands."""
     likelihoods: Mapping[str, float] | None = None
     """Log-likelihoods of the first prompt's answers, where the engine gave them."""
+    fault: str | None = None
+    """Why the engine did not answer one of the turns; None where it answered all that were asked.
+    No turn follows one that is a fault."""
 
 
 class Answers:
@@ -154,7 +157,9 @@ class Answers:
                 "an earlier one is missing: complete the run that generates"
             )
         turns = tuple(sample.completion for sample in samples)
-        return Answer(first.problem_id, first.index, turns, final, first.likelihoods)
+        faults = (sample for sample in samples if sample.finish is Finish.FAULT)
+        fault = next((sample.fault or "the engine gave no answer" for sample in faults), None)
+        return Answer(first.problem_id, first.index, turns, final, first.likelihoods, fault)
 
 
 def _columns(arrays: Sequence[array[int]]) -> Integers:

@@ -11,6 +11,9 @@ once, and those that ran on this machine before do not run at all (`cache`): the
 same either way. Lines are appended as soon as all before them are there, so a stopped run holds a
 beginning of the file it would have become, and the same call completes it. Memory does not grow
 with the number of samples.
+
+A sample that its engine did not answer is a fault, and nothing is run for it. Once the generation
+has been repaired, judging again judges those samples and no others.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from astraios.evaluation.evidence import Checking, Slot
 from astraios.evaluation.references import check_references
 from astraios.evaluation.score import SCORES, scores_of
 from astraios.progress import Progress, silent
-from astraios.records import Outcome, Program, RunKind, Sample, Verdict
+from astraios.records import Execution, Outcome, Program, RunKind, Sample, Verdict
 from astraios.runs import MANIFEST, Run, is_done, read_run
 from astraios.sandbox import Sandbox, open_sandbox
 from astraios.tasks import Problem, Task
@@ -186,6 +189,8 @@ def judge(
             run.write_json(REFERENCES, report)
         where = _sealed(samples) if isinstance(samples, Path) else _copy_samples(run, samples)
         answers = Answers(where, [p.id for p in problems], limit_samples=config.limit_samples)
+        if run.done:  # with faults
+            run.reopen()
         _Session(run, task, problems, answers, progress, remembering).go(checking)
     return read_run(folder)
 
@@ -343,6 +348,10 @@ class _Session:
                 if answer.index in judged:
                     continue
                 self._lines.append(line := _Line())
+                if answer.fault is not None:
+                    line.verdict = self._fault(problem, answer, answer.fault)
+                    self._flush()
+                    continue
                 program = self._program(problem, answer)
                 if program is None:
                     line.verdict = self._verdict(problem, answer, Slot(None))
@@ -373,6 +382,14 @@ class _Session:
         if answer.likelihoods is None:
             return verdict
         return verdict.model_copy(update={"log_odds": self.task.log_odds(answer.likelihoods)})
+
+    def _fault(self, problem: Problem, answer: Answer, why: str) -> Verdict:
+        """The verdict of a sample without an answer, in the slice and group of its problem."""
+        fault = Execution(outcome=Outcome.FAULT, message=why)
+        evidence = None if self.task.checker is None else fault
+        verdict = self.task.verdict(problem, answer.index, answer.turns, evidence)
+        nothing = {"answer": None, "readings": None, "log_odds": None}
+        return verdict.model_copy(update={"outcome": Outcome.FAULT, "detail": why, **nothing})
 
     def _flush(self) -> None:
         """Write the verdicts that nothing before them is missing for."""
