@@ -54,14 +54,18 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` atomically: readers see the old content or the new, never a part."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of `path` if the block ends without an error.
+
+    Readers see the old content or the new, never a part.
+    """
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
             with os.fdopen(handle, "wb") as out:
-                out.write(data)
+                yield out
                 out.flush()
                 os.fsync(out.fileno())
             Path(name).chmod(0o644)
@@ -69,6 +73,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` atomically; see `replacing`."""
+    with replacing(path) as out:
+        out.write(data)
 
 
 def write_text(path: Path, text: str) -> None:

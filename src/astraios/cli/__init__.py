@@ -15,6 +15,7 @@ import typer
 
 from astraios import __version__
 from astraios.cli.data import data_app
+from astraios.cli.exporting import export
 from astraios.cli.options import AsJson, DataDir, Out, Overrides, interruptible, print_json
 from astraios.cli.tuning import merge, pack, train
 from astraios.errors import AstraiosError, WorkError
@@ -194,7 +195,7 @@ def study_status(
     tell(f"\n{n_done} of {len(rows)} jobs are done")
 
 
-for verb in (pack, train, merge):
+for verb in (pack, train, merge, export):
     app.command()(verb)
 
 

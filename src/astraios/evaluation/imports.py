@@ -9,12 +9,14 @@
 
 Any of them may be gzip. A file is checked to its end before anything is run: what it holds for
 which problem, whether each problem has as many samples as the others, and whether the texts begin
-as the task's do. If another task fits instead, it is named.
+as the task's do. If another task fits instead, it is named. Raw samples tell by a hash which prompt
+they answer; one that no task asks, such as a chat template's, cannot be checked, and is warned of.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,6 +43,8 @@ from astraios.generation.keys import prompt_sha
 from astraios.records import Finish, Sample
 from astraios.tasks import Problem, Task
 from astraios.templates import TEMPLATES
+
+log = logging.getLogger(__name__)
 
 HUMANEVAL = "HumanEval/"
 """Prefix of EvalPlus's ids; the problems are those of HumanEvalPack, by number."""
@@ -94,7 +98,9 @@ class Generations:
             others = (name for name in rivals if name != self.task.name)
             n_fits, n_problems, _ = self._fit(self.task, 0)
             suggestion = "" if 0 < n_fits == n_problems else self._suggest(others)
-            raise GenerationsError(f"{self.path}: {unfit}{suggestion}") from None
+            if suggestion or not isinstance(unfit, _UnknownPromptError):
+                raise GenerationsError(f"{self.path}: {unfit}{suggestion}") from None
+            log.warning("%s: %s, nor another task's: it is taken as given", self.path, unfit)
         self._refuse_closer([name for name in rivals if _is_kin(name, self.task.name)])
         return n_samples
 
@@ -144,8 +150,9 @@ class Generations:
     def _lists_per_problem(self) -> int:
         n_problems = len(self.problems)
         if self.task.one_text_a_list:
-            if self._n_lists and self._n_lists % n_problems == 0:
-                return self._n_lists // n_problems
+            for n in (n_problems, min(self.limit_problems or n_problems, n_problems)):
+                if self._n_lists and self._n_lists % n == 0:
+                    return self._n_lists // n
             expected = f"{n_problems} problems x n samples, one text in each list"
         else:
             if self._n_lists in (n_problems, min(self.limit_problems or n_problems, n_problems)):
@@ -303,11 +310,16 @@ class Generations:
             return
         problem = next(problem for problem in self.problems if problem.id == unfit)
         opening = next((f", {_clip(text)}" for text in self.task.openings(problem)), "")
-        raise _UnfitError(
-            f"problem {unfit}: completion does not start with its prompt{opening}"
-            if self._shape is Shape.LISTS
-            else f"problem {unfit}: the prompt that was answered is not the task's{opening}"
-        )
+        if self._shape is Shape.LISTS:
+            raise _UnfitError(
+                f"problem {unfit}: completion does not start with its prompt{opening}"
+            )
+        kind = _UnknownPromptError if self._is_raw() else _UnfitError
+        raise kind(f"problem {unfit}: the prompt that was answered is not the task's{opening}")
+
+    def _is_raw(self) -> bool:
+        """Whether all of its texts are raw completions, of prompts known by their hash alone."""
+        return all(item.sample.finish is not Finish.GIVEN for item in self.items())
 
     def _refuse_closer(self, rivals: Iterable[str]) -> None:
         """FixTests openings are beginnings of Synthesize openings: the longer ones decide."""
@@ -364,6 +376,10 @@ def _has_data_of(task: Task[Any], other: Task[Any]) -> bool:
 
 class _UnfitError(GenerationsError):
     """The file may belong to another task."""
+
+
+class _UnknownPromptError(_UnfitError):
+    """What was asked is known by its hash alone, and no template of the task makes it."""
 
 
 def _fits(generations: Generations) -> dict[str, bool]:

@@ -34,10 +34,12 @@ from astraios.records import (
     Verdict,
 )
 
-__all__ = ["Problem", "Task", "names", "task"]
+__all__ = ["Problem", "Task", "names", "task", "task_of_version"]
 
 _PUBLISHED = re.compile(r"perturbed-humaneval-(?P<category>[a-z_]+)-num_seeds_(?P<n>\d+)")
 """What the BigCode harness calls ReCode's tasks."""
+_EXTRA_TESTS = re.compile(r"\+tests-[0-9a-f]+")
+"""What a user's tests add to a version; no prompt and no cut depends on them."""
 _CATEGORIES = MappingProxyType(
     {"format": "format", "func_name": "function", "natgen": "syntax", "nlaugmenter": "docstring"}
 )
@@ -287,3 +289,24 @@ def task(name: str) -> Task:  # type: ignore[type-arg]
             made: Task = registry.load(package, "task", part)(plain)  # type: ignore[type-arg]
             return made.edition(edition) if at else made
     raise UnknownNameError("task", plain, names())
+
+
+def task_of_version(name: str, version: str) -> Task:  # type: ignore[type-arg]
+    """The task that a manifest calls `name`, in the edition whose version is `version`.
+
+    Raises:
+        UnknownNameError: if there is no such task.
+        ConfigError: if none of its editions has that version today.
+    """
+    whole, plus, change = name.partition("+")
+    editions = [f"{whole}@{edition}{plus}{change}" for edition in task(whole).editions]
+    known = {}
+    for one in (name, *editions):
+        made = task(one)
+        if made.version == _EXTRA_TESTS.sub("", version):
+            return made
+        known[made.version] = one
+    raise ConfigError(
+        f"version {version!r} of {name} is not among those of this Astraios "
+        f"({', '.join(known)}): prompts or cuts may have changed since"
+    )
