@@ -58,8 +58,18 @@ def test_prompts_equal_the_harness(shared, kind, language):
     for template, expected in oracle[name].items():
         texts = prompts(name, task, problems, template)
         assert len(texts) == expected["n"]
+        assert sum(map(len, texts)) == expected["chars"]
+        assert texts[0] == expected.get("first", texts[0])
         assert sha(texts[0]) == expected["sha256_first"]
         assert sha("\0".join(texts)) == expected["sha256_all"]
+
+
+def test_prompts_are_known_of_thirty_tasks_in_every_style_they_have(shared):
+    oracle = json.loads((shared / "oracle/humanevalpack_prompts.json").read_bytes())["tasks"]
+    assert set(oracle) == {f"{kind}-{language}" for kind in KINDS for language in LANGUAGES}
+    for name, styles in oracle.items():
+        bare = {"continue"} if name.startswith("humanevalsynthesize") else set()
+        assert set(styles) == {"octocoder", "instruct"} | bare
 
 
 def cases(shared, language):

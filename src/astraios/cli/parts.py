@@ -110,9 +110,10 @@ def _missing_toolchain(name: str) -> str:
 
 
 def _templates() -> list[Row]:
-    from astraios.templates import TEMPLATES
+    from astraios.templates import CHAT, TEMPLATES
 
-    return [_row(name, repr(t.before_opening)) for name, t in TEMPLATES.items()]
+    chat = _row(CHAT, "the tokenizer's own chat template; an opening begins the model's turn")
+    return [*(_row(name, repr(t.before_opening)) for name, t in TEMPLATES.items()), chat]
 
 
 def _base_models() -> list[Row]:
