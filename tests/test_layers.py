@@ -85,6 +85,7 @@ ONLY_IN = MappingProxyType(
         "safetensors": {"methods", "training"},
         "tokenizers": MODELS,
         "vllm": {"generation"},
+        "httpx2": {"generation"},
         "datasets": {"data"},
         "pyarrow": {"data", "tasks"},
         "rensa": {"data"},

@@ -308,6 +308,27 @@ def codeql_setting(name: str) -> str:
     return os.environ.get("_".join(filter(None, ("ASTRAIOS_CODEQL", name))), "")
 
 
+def secret(variable: str) -> str:
+    """The value of a variable that holds a key; it is sent to its server and told to nobody else.
+
+    Raises:
+        ConfigError: if the variable is not set.
+    """
+    if value := os.environ.get(variable, "").strip():
+        return value
+    raise ConfigError(f"the environment variable {variable!r} is to hold a key and is not set")
+
+
+def vllm_python() -> str | None:
+    """`ASTRAIOS_VLLM_PYTHON`: the interpreter of an environment that has vLLM in it."""
+    return os.environ.get("ASTRAIOS_VLLM_PYTHON") or None
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """Our environment with `changes`, for a program of the user's own, such as a model server."""
+    return {**os.environ, **changes}
+
+
 def tool_environment(keep: Iterable[str] = ("PATH", "LANG", "LC_ALL", "TMPDIR")) -> dict[str, str]:
     """The part of our environment that a trusted tool (a compiler's `--version`) may see."""
     return {name: os.environ[name] for name in keep if name in os.environ}

@@ -22,3 +22,10 @@ def wanted(prompt: Prompt, sampling: Sampling, skip: frozenset[Key]) -> tuple[in
 def prompt_sha(text: str) -> str:
     """First 16 hex digits of the SHA-256 of a prompt's text."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def stream(seed: int, problem_id: str, index: int, turn: int) -> int:
+    """The random stream of one completion, a signed 64-bit number."""
+    label = f"{seed}\0{index}\0{turn}\0{problem_id}"
+    digest = sha256(label.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
