@@ -94,7 +94,7 @@ ONLY_IN = MappingProxyType(
         "tree_sitter_c": {"markers"},
         "pandas": {"analysis"},
         "matplotlib": {"analysis"},
-        "jinja2": {"analysis", "data"},
+        "jinja2": {"analysis", "data", "generation"},
         "typer": {"cli"},
         "rich": {"cli"},
     }

@@ -84,7 +84,7 @@ class Engine(ABC):
         """Whether this engine can host adapters of `method`."""
 
     @classmethod
-    def open(cls, model: Model) -> Self:
+    def open(cls, model: Model) -> Engine:
         """The engine for `model`: what a config's `engine` and `engine_options` come to.
 
         Raises:

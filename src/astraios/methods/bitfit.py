@@ -95,6 +95,9 @@ class BitFit(Method):
             weight.requires_grad = trainable and is_bias(name)
         return model.train(trainable)
 
+    def overwrites(self, name: str) -> bool:
+        return is_bias(name)
+
     def n_trainable(self, shape: Shape, options: Mapping[str, Any] | None = None) -> int:
         resolve(self.name, options, {})
         if shape.biases is None:

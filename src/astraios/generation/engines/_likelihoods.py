@@ -9,18 +9,24 @@ one question. Axes: B rows, T columns, K columns whose logits are needed, V voca
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from astraios.errors import EngineError
 from astraios.generation.engines._rows import Question, Row
+from astraios.generation.engines._sampling import SLICE
 
 __all__ = ["Likelihoods"]
 
+log = logging.getLogger(__name__)
+
+MAX_LOGITS = 2**26
+"""Logits of one pass: they are 256 MiB in fp32."""
 MAX_WAITING = 64
 """Rows that wait for a pass; what a kill can lose is drawn again."""
 
@@ -49,7 +55,7 @@ class Likelihoods:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         inputs: Callable[[Tensor, Tensor], dict[str, Any]],
         n_virtual: int,
         n_positions: int,
@@ -60,13 +66,15 @@ class Likelihoods:
         self._n_free = n_positions - n_virtual
         self._n_tokens = n_tokens
         self._device = next(model.parameters()).device
+        self._n_vocabulary = int(model.config.get_text_config().vocab_size)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def of(self, rows: Iterator[Row]) -> Iterator[tuple[Row, dict[str, float] | None]]:
         """Each row; the first of a question with the likelihoods of its answers.
 
         Raises:
-            EngineError: if the model answers what is not a number.
+            EngineError: if the model answers what is not a number, or one answer is too large for
+                the device's memory.
         """
         waiting: list[Row] = []
         n_waiting = 0
@@ -77,20 +85,32 @@ class Likelihoods:
             waiting.append(row)
             n_waiting += len(row.question.ids) * len(row.question.answers)
             if n_waiting >= self._n_tokens or len(waiting) >= MAX_WAITING:
-                yield from self._told(waiting)
+                told = self.told([row.question for row in waiting])
+                yield from zip(waiting, told, strict=True)
                 waiting, n_waiting = [], 0
-        yield from self._told(waiting)
+        yield from zip(waiting, self.told([row.question for row in waiting]), strict=True)
 
-    def _told(self, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, float] | None]]:
-        questions = {row.question: None for row in rows}
+    def told(self, questions: Sequence[Question]) -> list[dict[str, float] | None]:
+        """For each question: its answers -> log-likelihoods, None if one does not fit."""
         found: dict[Question, dict[str, float]] = {question: {} for question in questions}
-        asked = [one for question in questions for one in self._asked(question)]
-        for batch in self._batches(sorted(asked, key=lambda one: len(one.ids))):
-            for one, value in zip(batch, self._pass(batch), strict=True):
+        asked = [one for question in found for one in self._asked(question)]
+        asked.sort(key=lambda one: len(one.ids))
+        while asked:
+            batch = self._next(asked)
+            try:
+                values = self._pass(batch)
+            except torch.OutOfMemoryError:
+                self._shrink(batch)
+                continue
+            del asked[: len(batch)]
+            for one, value in zip(batch, values, strict=True):
                 found[one.question][one.answer] = value
-        for row in rows:
-            told = found[row.question]
-            yield row, ({a: told[a] for a, _ in row.question.answers} if told else None)
+        return [
+            {a: found[question][a] for a, _ in question.answers}
+            if len(found[question]) == len({a for a, _ in question.answers})
+            else None
+            for question in questions
+        ]
 
     def _asked(self, question: Question) -> list[_Asked]:
         """Its answers; none if one of them does not fit the context."""
@@ -100,15 +120,31 @@ class Likelihoods:
         ]
         return asked if all(len(one.ids) <= self._n_free for one in asked) else []
 
-    def _batches(self, asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
+    def _next(self, asked: Sequence[_Asked]) -> list[_Asked]:
+        """The first of `asked` that fit into a pass; from short to long, so the last is widest."""
         batch: list[_Asked] = []
-        for one in asked:  # from short to long, so the last is the widest
-            if batch and (len(batch) + 1) * len(one.ids) > self._n_tokens:
-                yield batch
-                batch = []
+        n_kept = 0
+        for one in asked:
+            n_kept = max(n_kept, len(one.targets))
+            n_rows = len(batch) + 1
+            too_wide = n_rows * len(one.ids) > self._n_tokens
+            if batch and (too_wide or n_rows * n_kept * self._n_vocabulary > MAX_LOGITS):
+                break
             batch.append(one)
-        if batch:
-            yield batch
+        return batch
+
+    def _shrink(self, batch: Sequence[_Asked]) -> None:
+        """Go on with passes half as large as the one that did not fit."""
+        if len(batch) == 1:
+            raise EngineError(
+                f"problem {batch[0].question.problem_id!r}: the device's memory does not hold a "
+                f"pass over {len(batch[0].ids)} tokens beside the model; use a smaller model, a "
+                "lower precision or a larger device"
+            )
+        self._n_tokens = len(batch) // 2 * len(batch[-1].ids)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("out of memory; going on with %d tokens a pass", self._n_tokens)
 
     @torch.inference_mode()
     def _pass(self, batch: Sequence[_Asked]) -> list[float]:
@@ -123,10 +159,15 @@ class Likelihoods:
         kept = {"logits_to_keep": n_kept} if self._keeps else {}
         logits_BKV = self._model(**inputs, **kept, use_cache=False).logits[:, -n_kept:]
         values = []
+        n_columns = max(1, SLICE // logits_BKV.shape[-1])
         for row, one in enumerate(batch):
-            targets = torch.tensor(one.targets, device=self._device)
-            logs_KV = logits_BKV[row, -len(one.targets) :].float().log_softmax(-1)
-            value = float(logs_KV.gather(-1, targets[:, None]).sum())
+            targets = torch.tensor(one.targets, device=self._device)[:, None]
+            logits_KV = logits_BKV[row, -len(one.targets) :]
+            starts = range(0, len(targets), n_columns)
+            value = sum(
+                float(_log_likelihood(logits_KV[at : at + n_columns], targets[at : at + n_columns]))
+                for at in starts
+            )
             if value != value:
                 raise EngineError(
                     f"problem {one.question.problem_id!r}: the model gives answer {one.answer!r} "
@@ -134,3 +175,7 @@ class Likelihoods:
                 )
             values.append(min(value, 0.0))
         return values
+
+
+def _log_likelihood(logits_KV: Tensor, targets_K1: Tensor) -> Tensor:
+    return logits_KV.float().log_softmax(-1).gather(-1, targets_K1).sum()

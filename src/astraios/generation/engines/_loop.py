@@ -16,14 +16,16 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from astraios.errors import EngineError
+from astraios.generation.engines._budget import Budget, prefill_tokens
 from astraios.generation.engines._cache import SPARE, new_cache
 from astraios.generation.engines._rows import Batch, Prefilled, Question, Row, empty_batch
 from astraios.generation.engines._sampling import Drawing
@@ -33,11 +35,9 @@ log = logging.getLogger(__name__)
 Inputs = Callable[[Tensor, Tensor], dict[str, Any]]
 """`(ids_PT, mask_PT)` to the keyword arguments of a forward pass."""
 
-MAX_ROWS = 512
-"""Rows of a batch; beyond it nothing is won and the logits of large vocabularies take memory."""
-PREFILL_TOKENS = 1024
-"""Tokens of one prefill on a CPU: what lies between two layers should stay in its caches."""
-PREFILL_TOKENS_ACCELERATOR = 16_384
+Watch = Callable[[Sequence[Row], Tensor], None]
+"""Sees the logits [B, V] that the next token of each row is drawn from."""
+
 RESERVE = 64
 """New tokens that a row is given room for when it enters a batch."""
 SLACK = 16
@@ -46,9 +46,33 @@ ENDED_SHARE = 8
 """The batch is regrouped when one in so many of its rows has ended."""
 
 
-def prefill_tokens(device: torch.device) -> int:
-    """Tokens of one forward pass over prompts, padding counted."""
-    return PREFILL_TOKENS if device.type == "cpu" else PREFILL_TOKENS_ACCELERATOR
+class Source(Protocol):
+    """Rows that wait, in the order of `in_order`; other loops may take of them too."""
+
+    def peek(self) -> Row | None:
+        """The row that would come next: at least as long as what does. None if there is none."""
+
+    def take(self, n: int) -> list[Row]:
+        """At most `n` rows, for this loop alone; none if all are taken."""
+
+
+class Queue:
+    """The source of a loop that has all rows to itself."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = deque(in_order(rows))
+
+    def peek(self) -> Row | None:
+        return self._rows[0] if self._rows else None
+
+    def take(self, n: int) -> list[Row]:
+        return [self._rows.popleft() for _ in range(min(n, len(self._rows)))]
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Longest first: if memory is too small that shows at the start, and rows that fill gaps later
+    are seldom longer than the batch they join. Samples of one prompt are neighbours."""
+    return sorted(rows, key=lambda r: (-len(r.question.ids), r.question.problem_id, r.index))
 
 
 class Loop:
@@ -60,7 +84,8 @@ class Loop:
         n_virtual: tokens that `inputs` puts in front of each prompt.
         n_positions: tokens that the model's context holds.
         drawing: how tokens are chosen.
-        budget: tokens that the keys and values of a batch may hold, padding counted.
+        budget: what a batch may hold.
+        watch: sees all logits that tokens are drawn from.
     """
 
     def __init__(
@@ -70,54 +95,57 @@ class Loop:
         n_virtual: int,
         n_positions: int,
         drawing: Drawing,
-        budget: int,
+        budget: Budget,
+        watch: Watch | None = None,
     ) -> None:
         self._model = model
         self._inputs = inputs
         self._n_virtual = n_virtual
         self._n_positions = n_positions
         self._drawing = drawing
-        self._budget = budget
+        self._budget = budget.n_tokens
+        self._max_rows = budget.n_rows
+        self._watch = watch
         self._device = next(model.parameters()).device
         known = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in known
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        self._source: Source = Queue(())
+        self._open: set[Row] = set()
+        """Taken from the source and not handed on yet."""
         self._waiting: deque[Row] = deque()
         self._batch = empty_batch(self._device)
 
-    def run(self, rows: Iterable[Row], progress: Callable[[int], Any] | None) -> Iterator[Row]:
-        """Yield every row once it has ended.
+    def run(self, source: Source, progress: Callable[[int], Any] | None) -> Iterator[Row]:
+        """Take rows until there are no more; yield every one once it has ended.
 
         Raises:
             EngineError: if the model answers what is not a number, or one row is too large for
                 the device's memory.
         """
-        open_rows = set(rows)
-        self._enqueue(open_rows)
-        while open_rows:
+        self._source = source
+        while True:
             try:
                 pushed = self._advance()
             except torch.OutOfMemoryError:
-                pushed = list(open_rows)  # some of them may have ended before memory did
+                pushed = list(self._open)  # some of them may have ended before memory did
                 self._shrink([row for row in pushed if row.finish is None])
             else:
+                if not pushed:
+                    return
                 if progress is not None:
                     progress(len(pushed))
             ended = [row for row in pushed if row.finish is not None]
-            open_rows.difference_update(ended)
+            self._open.difference_update(ended)
             yield from ended
-
-    def _enqueue(self, rows: Iterable[Row]) -> None:
-        # Longest first: if memory is too small that shows at the start, and rows that fill gaps
-        # later are seldom longer than the batch they join.
-        self._waiting = deque(
-            sorted(rows, key=lambda r: (-len(r.question.ids), r.question.problem_id, r.index))
-        )
 
     # The generator above is suspended at its yields, so inference mode is entered here, not there.
     @torch.inference_mode()
     def _advance(self) -> list[Row]:
-        """Give every row of the batch, or every row that enters it, one token; returns them."""
+        """Give every row of the batch, or every row that enters it, one token; returns them.
+
+        None are returned once there are no rows left.
+        """
         batch = self._batch
         n_ended = sum(row.finish is not None for row in batch.rows)
         is_long = batch.width >= self._n_positions  # only for a row that has ended
@@ -126,7 +154,7 @@ class Loop:
             arrivals = self._arrivals()
             if arrivals:
                 return self._admit(arrivals)
-        return self._step(self._batch)
+        return self._step(self._batch) if self._batch.rows else []
 
     def _is_full(self, batch: Batch) -> bool:
         return len(batch.rows) > 1 and len(batch.rows) * (batch.width + 1) > self._budget
@@ -146,18 +174,28 @@ class Loop:
         self._batch.drop(frozenset(leaving))
 
     def _arrivals(self) -> list[Row]:
-        """Rows from the queue that the batch has room for, if they are worth a prefill."""
-        if not self._waiting:
-            return []
+        """Rows that wait and that the batch has room for, if they are worth a prefill."""
         live = self._batch.rows
-        columns = max(map(self._length, [*live, self._waiting[0]]))
-        reserve = min(RESERVE, self._waiting[0].ending.max_new_tokens)
-        room = min(MAX_ROWS, self._budget // (columns + reserve)) - len(live)
-        if not live:
-            room = max(room, 1)
-        elif room * ENDED_SHARE < len(live):
+        first = self._waiting[0] if self._waiting else self._source.peek()
+        room = self._room([] if first is None else [first])
+        if first is None or (live and room * ENDED_SHARE < len(live)):
             return []
+        if room > len(self._waiting):
+            taken = self._source.take(room - len(self._waiting))
+            self._open.update(taken)
+            self._waiting.extend(taken)
+        room = self._room(list(islice(self._waiting, room)))
         return [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+
+    def _room(self, entering: Sequence[Row]) -> int:
+        """How many rows as long as the longest of `entering` fit beside those of the batch."""
+        live = self._batch.rows
+        if not entering:
+            return 0
+        columns = max(map(self._length, [*live, *entering]))
+        reserve = min(RESERVE, entering[0].ending.max_new_tokens)
+        room = min(self._max_rows, self._budget // (columns + reserve)) - len(live)
+        return max(room, 0 if live else 1)
 
     def _length(self, row: Row) -> int:
         return self._n_virtual + len(row.question.ids) + len(row.ids)
@@ -234,6 +272,8 @@ class Loop:
         self, rows: list[Row], logits_BV: Tensor, streams_B: Tensor, counts_B: Tensor
     ) -> Tensor:
         """Draw a token for every row and add it to those that have not ended; tokens [B, 1]."""
+        if self._watch is not None:
+            self._watch(rows, logits_BV)
         tokens_B = self._drawing(logits_BV, streams_B, counts_B)
         for row, token in zip(rows, tokens_B.tolist(), strict=True):
             if row.finish is not None:
@@ -259,4 +299,4 @@ class Loop:
                 "the model; use a smaller model, a lower precision or a larger device"
             )
         log.warning("out of memory; going on with at most %d tokens a batch", self._budget)
-        self._enqueue(rows)
+        self._waiting = deque(in_order(rows))

@@ -36,6 +36,8 @@ class Question:
     stops: tuple[str, ...]
     room: int
     """New tokens that the context leaves."""
+    n_cut: int = 0
+    """Tokens left out at its beginning."""
     answers: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """Answers whose likelihoods are wanted, each with its tokens after the prompt's."""
 

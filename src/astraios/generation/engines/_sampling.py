@@ -10,25 +10,24 @@ Axes: B rows, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 
 import torch
 from torch import Tensor
 
+from astraios.generation.keys import stream
+
+__all__ = ["Drawing", "stream", "uniforms"]
+
 HEAD = 64
 """Most probable tokens looked at first; sorting the whole vocabulary costs 4 to 30 times more."""
+
+SLICE = 2**22
+"""Logits that are drawn from at a time: sorting takes 40 bytes for each."""
 
 # splitmix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195), as signed 64-bit integers
 GAMMA = 0x9E3779B97F4A7C15 - 2**64
 MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 MIX_2 = 0x94D049BB133111EB - 2**64
-
-
-def stream(seed: int, problem_id: str, index: int, turn: int) -> int:
-    """The random stream of one completion, a signed 64-bit number."""
-    label = f"{seed}\0{index}\0{turn}\0{problem_id}"
-    digest = sha256(label.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def uniforms(streams_B: Tensor, counts_B: Tensor) -> Tensor:
@@ -62,6 +61,13 @@ class Drawing:
             streams_B: the rows' streams, int64.
             counts_B: tokens each row has drawn so far, int64.
         """
+        n_rows = max(1, SLICE // logits_BV.shape[-1])
+        if len(logits_BV) <= n_rows:
+            return self._chosen(logits_BV, streams_B, counts_B)
+        slices = [slice(start, start + n_rows) for start in range(0, len(logits_BV), n_rows)]
+        return torch.cat([self._chosen(logits_BV[s], streams_B[s], counts_B[s]) for s in slices])
+
+    def _chosen(self, logits_BV: Tensor, streams_B: Tensor, counts_B: Tensor) -> Tensor:
         logits_BV = logits_BV.float()
         best_B, ids_B = logits_BV.max(-1)
         if self.temperature > 0:

@@ -53,6 +53,17 @@ class Detokenizer:
             return ByteStream(self._pieces)
         return WindowStream(self._tokenizer, self._special, prompt_ids)
 
+    def spelling(self, token: int) -> str:
+        """One token alone: special ones by name, broken characters as U+FFFD."""
+        if token in self._special:
+            name: str = self._tokenizer.convert_ids_to_tokens(token)
+            return name
+        if self._pieces is not None:
+            piece = self._pieces[token] if token < len(self._pieces) else b""
+            return piece.decode("utf-8", "replace")
+        text: str = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        return text
+
 
 class ByteStream:
     """Text of tokens that stand for fixed bytes."""

@@ -6,18 +6,19 @@ than rounding, as a batch of another shape adds numbers in another order. What i
 of long completions across batch sizes in bfloat16 and float16, whose rounding is coarse enough to
 meet such ties often.
 
-The module imports torch inside functions, so asking what the engine supports costs nothing.
+Several devices are several processes (`_workers.py`). The module imports torch inside functions, so
+asking what the engine supports costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, final
 
 from astraios import methods
-from astraios.errors import ConfigError, DataError
-from astraios.generation import Engine, Finished, Key, Model
-from astraios.generation.keys import prompt_sha, wanted
+from astraios.generation import Drawn, Engine, Finished, Key, Model
+from astraios.generation.keys import stream, wanted
 from astraios.methods import Method
 from astraios.records import Prompt, Sample, Sampling
 
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from astraios.generation.engines._rows import Ending, Question, Row
+    from astraios.generation.engines._loop import Loop, Source, Watch
+    from astraios.generation.engines._rows import Row
+    from astraios.generation.engines._workers import WorkersEngine
 
-BATCH_TOKENS = 24576
-"""Default budget: tokens whose keys and values a batch may hold, padding counted."""
+N_WAITING = 64
+"""Prompts whose likelihoods are told together."""
 
 
 @final
@@ -41,12 +44,14 @@ class HFEngine(Engine):
         tokenizer: its tokenizer.
         method: what tuned the model; None for a plain model and for full fine-tuning.
         batch_tokens: budget of a batch: tokens whose keys and values it may hold, padding counted.
-            Changes speed and memory, never a completion. `BATCH_TOKENS` by default.
+        memory_mib: the same budget as memory that generation may take beside the weights, in MiB.
+            Neither changes a completion. By default a batch may take what the device has left.
+        long_prompts: what becomes of a prompt that is too long: `refuse`, or `cut` its beginning.
         device: moves the model there; None leaves it.
         dtype: converts the model to it (`bfloat16`, ...); None leaves it.
 
     Raises:
-        ConfigError: if there is no such device or precision here.
+        ConfigError: if there is no such device, precision or policy here, or two budgets are given.
         EngineError: if the model remembers more than keys and values (recurrent layers).
     """
 
@@ -60,23 +65,33 @@ class HFEngine(Engine):
         method: Method | None = None,
         *,
         batch_tokens: int | None = None,
+        memory_mib: float | None = None,
+        long_prompts: str = "refuse",
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
     ) -> None:
+        from astraios.generation.engines._budget import budget
         from astraios.generation.engines._cache import check_model
+        from astraios.generation.engines._placing import end_tokens, n_positions, placed
+        from astraios.generation.engines._questions import Reader
         from astraios.generation.engines._text import Detokenizer
 
-        self._model = _placed(model, device, dtype).eval()
-        self._decoder = self._model if method is None else method.decoder(self._model)
-        self._config: Any = self._decoder.config
-        check_model(self._config)
-        # ALiBi models name no limit
-        self._n_positions = getattr(self._config, "max_position_embeddings", None) or _UNLIMITED
-        self._tokenizer = tokenizer
+        self._model: Any = placed(model, device, dtype).eval()
+        self._decoder: Any = self._model if method is None else method.decoder(self._model)
+        check_model(self._decoder.config)
         self._method = method
-        self._batch_tokens = batch_tokens or BATCH_TOKENS
+        self._tokenizer = tokenizer
+        self._n_positions = n_positions(self._decoder.config)
+        self._n_virtual = self._count_virtual()
+        self._reader = Reader(tokenizer, self._n_positions, self._n_virtual, long_prompts)
         self._detokenizer = Detokenizer(tokenizer)
-        self._eos = _end_tokens(self._decoder, tokenizer)
+        self._eos = end_tokens(self._decoder, tokenizer)
+        self._budget = budget(self._decoder, batch_tokens, memory_mib)
+        self._settings: dict[str, Any] = {
+            "batch_tokens": batch_tokens,
+            "memory_mib": memory_mib,
+            "long_prompts": long_prompts,
+        }
 
     @classmethod
     def supports(cls, method: str) -> bool:
@@ -84,19 +99,45 @@ class HFEngine(Engine):
         return methods.method(method).batched
 
     @classmethod
-    def open(cls, model: Model) -> HFEngine:
-        """Load the model here; takes no options."""
-        if model.options:
-            raise ConfigError(f"engine hf has no option {next(iter(model.options))!r}; remove it")
+    def open(cls, model: Model) -> HFEngine | WorkersEngine:
+        """Load the model here, or in a process for each of several devices.
+
+        Options: `memory_mib` (see the class) and `threads` (of torch on a CPU, in each process).
+        """
+        from astraios.generation.engines._placing import options_of
+
+        options = options_of(model)
+        if "," in model.device:
+            from astraios.generation.engines._workers import WorkersEngine
+
+            return WorkersEngine(model)
+        if options.threads is not None:
+            import torch
+
+            torch.set_num_threads(options.threads)
         loaded, tokenizer, method = model.load()
         return cls(
             loaded,
             tokenizer,
             method,
             batch_tokens=model.batch_tokens,
+            memory_mib=options.memory_mib,
+            long_prompts=model.long_prompts,
             device=model.device,
             dtype=model.precision,
         )
+
+    def tuned(self, method: str | None, adapter: Path | None) -> Self:
+        """An engine for an adapter on this engine's model, which has to be a base model.
+
+        The weights of the base are shared and stay as they are; see `SharedBase`.
+        """
+        from astraios.generation.engines._view import put_on
+
+        if method is None or adapter is None:
+            return type(self)(self._model, self._tokenizer, **self._settings)
+        tuned, tuned_by = put_on(self._model, method, adapter)
+        return type(self)(tuned, self._tokenizer, tuned_by, **self._settings)
 
     def complete(
         self,
@@ -108,35 +149,78 @@ class HFEngine(Engine):
         progress: Callable[[int], Any] | None = None,
     ) -> Iterator[Sample]:
         """See `Engine.complete`. All prompts are checked before the first token is drawn."""
-        from astraios.generation.engines._likelihoods import Likelihoods
-        from astraios.generation.engines._loop import Loop, prefill_tokens
-        from astraios.generation.engines._rows import Ending
-        from astraios.generation.engines._sampling import Drawing
+        from astraios.generation.engines._loop import Queue
+
+        rows = self.rows(prompts, sampling, finished=finished, skip=skip)
+        for _, sample in self.answers(Queue(rows), sampling, progress):
+            yield sample
+
+    def rows(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        finished: Finished | None = None,
+        skip: frozenset[Key] = frozenset(),
+    ) -> list[Row]:
+        """One row a completion that is missing, in the order they are taken; the same everywhere.
+
+        Raises:
+            DataError: if a prompt cannot be asked.
+        """
+        from astraios.generation.engines._loop import in_order
+        from astraios.generation.engines._rows import Ending, Row
 
         asked = [(prompt, wanted(prompt, sampling, skip)) for prompt in prompts]
         asked = [(prompt, indices) for prompt, indices in asked if indices]
-        if not asked:
-            return
-        n_virtual = self._n_virtual()
         ending = Ending(self._eos, sampling.max_new_tokens, finished, self._detokenizer)
-        rows = self._rows(asked, sampling, ending, n_virtual)
-        loop = Loop(
-            self._decoder,
-            self._inputs,
-            n_virtual,
-            self._n_positions,
-            Drawing(sampling.temperature, sampling.top_p),
-            self._batch_tokens,
+        questions = self._reader.read([prompt for prompt, _ in asked], sampling.max_new_tokens)
+        return in_order(
+            Row(question, index, stream(sampling.seed, problem_id, index, turn), ending)
+            for question, (_, indices) in zip(questions, asked, strict=True)
+            for problem_id, turn in [(question.problem_id, question.turn)]
+            for index in indices
         )
-        likelihoods = Likelihoods(
-            self._decoder,
-            self._inputs,
-            n_virtual,
-            self._n_positions,
-            prefill_tokens(next(self._decoder.parameters()).device),
-        )
-        for row, told in likelihoods.of(loop.run(rows, progress)):
-            yield _sample(row, told)
+
+    def answers(
+        self, source: Source, sampling: Sampling, progress: Callable[[int], Any] | None
+    ) -> Iterator[tuple[Row, Sample]]:
+        """Decode what `source` gives until it gives no more; each row with its sample."""
+        from astraios.generation.engines._likelihoods import Likelihoods
+        from astraios.generation.engines._sampling import Drawing
+
+        loop = self._loop(Drawing(sampling.temperature, sampling.top_p))
+        likelihoods: Likelihoods = self._likelihoods()
+        for row, told in likelihoods.of(loop.run(source, progress)):
+            yield row, _sample(row, told)
+
+    def spelled(self, prompt: Prompt) -> Prompt:
+        """`prompt` as the model reads it: a conversation by the tokenizer's chat template."""
+        from astraios.generation.engines._chat import spelled
+
+        return spelled(prompt, self._tokenizer) if prompt.kind == "chat" else prompt
+
+    def trace(self, prompts: Sequence[Prompt], n_tokens: int) -> list[list[Drawn]]:
+        """See `Engine.trace`; with the five most probable tokens at each place."""
+        from astraios.generation.engines._loop import Queue
+        from astraios.generation.engines._rows import Ending, Row
+        from astraios.generation.engines._sampling import Drawing
+        from astraios.generation.engines._trace import Record
+
+        plain = [p.model_copy(update={"stops": (), "answers": ()}) for p in prompts]
+        ending = Ending(self._eos, n_tokens, None, self._detokenizer)
+        rows = [Row(question, 0, 0, ending) for question in self._reader.read(plain, n_tokens)]
+        record = Record()
+        for _ in self._loop(Drawing(temperature=0), record).run(Queue(rows), None):
+            pass
+        return [record.of(row, self._detokenizer.spelling) for row in rows]
+
+    def log_likelihoods(self, prompts: Sequence[Prompt]) -> Iterator[dict[str, float] | None]:
+        """See `Engine.log_likelihoods`; prompts of similar length share a forward pass."""
+        questions = self._reader.read(prompts, 0, may_fill=True)
+        likelihoods = self._likelihoods()
+        for start in range(0, len(questions), N_WAITING):
+            yield from likelihoods.told(questions[start : start + N_WAITING])
 
     def environment(self) -> dict[str, str]:
         """Device and precision of the model."""
@@ -157,6 +241,31 @@ class HFEngine(Engine):
             return torch.cuda.max_memory_reserved(device) / 2**20
         return None
 
+    def _loop(self, drawing: Any, watch: Watch | None = None) -> Loop:
+        from astraios.generation.engines._loop import Loop
+
+        return Loop(
+            self._decoder,
+            self._inputs,
+            self._n_virtual,
+            self._n_positions,
+            drawing,
+            self._budget,
+            watch,
+        )
+
+    def _likelihoods(self) -> Any:
+        from astraios.generation.engines._budget import prefill_tokens
+        from astraios.generation.engines._likelihoods import Likelihoods
+
+        return Likelihoods(
+            self._decoder,
+            self._inputs,
+            self._n_virtual,
+            self._n_positions,
+            prefill_tokens(next(self._decoder.parameters()).device),
+        )
+
     def _inputs(self, ids_PT: Tensor, mask_PT: Tensor) -> dict[str, Any]:
         if self._method is not None:
             return self._method.inputs(self._model, ids_PT, mask_PT)
@@ -166,131 +275,18 @@ class HFEngine(Engine):
             "position_ids": (mask_PT.cumsum(-1) - 1).clamp(min=0),
         }
 
-    def _n_virtual(self) -> int:
+    def _count_virtual(self) -> int:
         """Tokens that the method puts in front of a prompt."""
         import torch
 
-        if self._method is None:
-            return 0
+        device = next(self._decoder.parameters()).device
         with torch.inference_mode():
-            one_11 = torch.ones(
-                1, 1, dtype=torch.long, device=next(self._decoder.parameters()).device
-            )
-            width: int = self._method.inputs(self._model, one_11, one_11)["attention_mask"].shape[1]
+            one_11 = torch.ones(1, 1, dtype=torch.long, device=device)
+            width: int = self._inputs(one_11, one_11)["attention_mask"].shape[1]
         return width - 1
-
-    def _rows(
-        self,
-        asked: Sequence[tuple[Prompt, tuple[int, ...]]],
-        sampling: Sampling,
-        ending: Ending,
-        n_virtual: int,
-    ) -> list[Row]:
-        """One row a completion; every prompt is checked."""
-        from astraios.generation.engines._rows import Row
-        from astraios.generation.engines._sampling import stream
-
-        rows = []
-        encoded = self._tokenizer([prompt.text for prompt, _ in asked])["input_ids"]
-        for (prompt, indices), ids in zip(asked, encoded, strict=True):
-            question = self._question(prompt, ids, n_virtual)
-            for index in indices:
-                random = stream(sampling.seed, prompt.problem_id, index, prompt.turn)
-                rows.append(Row(question, index, random, ending))
-        return rows
-
-    def _question(self, prompt: Prompt, ids: list[int], n_virtual: int) -> Question:
-        from astraios.generation.engines._rows import Question
-
-        end, end_id = self._tokenizer.eos_token, self._tokenizer.eos_token_id
-        if len(ids) > 1 and ids[-1] == end_id and not prompt.text.endswith(end):
-            ids = ids[:-1]  # some tokenizers end every text; a prompt goes on
-        answers = tuple(
-            (answer, self._answer(prompt.text, ids, answer)) for answer in prompt.answers
-        )
-        if prompt.max_length is not None:
-            ids = ids[-prompt.max_length :]
-        if not ids:
-            raise DataError(
-                f"problem {prompt.problem_id!r}, turn {prompt.turn}: the prompt is empty, "
-                "a model needs at least one token to go on from"
-            )
-        room = self._n_positions - n_virtual - len(ids)
-        if room <= 0:
-            virtual = f" and {n_virtual} virtual tokens" if n_virtual else ""
-            raise DataError(
-                f"problem {prompt.problem_id!r}, turn {prompt.turn}: the prompt has {len(ids)} "
-                f"tokens{virtual}, which leaves no room for an answer within the model's "
-                f"{self._n_positions} positions; shorten the prompt or use a model with a longer "
-                "context"
-            )
-        if prompt.max_length is not None:
-            room = min(room, max(1, prompt.max_length - len(ids)))
-        return Question(
-            problem_id=prompt.problem_id,
-            turn=prompt.turn,
-            sha=prompt_sha(prompt.text),
-            ids=tuple(ids),
-            stops=tuple(filter(None, prompt.stops)),
-            room=room,
-            answers=answers,
-        )
-
-    def _answer(self, prompt: str, prompt_ids: list[int], answer: str) -> tuple[int, ...]:
-        """Tokens of `answer` behind the prompt's.
-
-        They are what the tokenizer makes of the whole text, unless a token spans the boundary:
-        then the answer's alone, since the prompt is asked in its own tokens.
-        """
-        end, end_id = self._tokenizer.eos_token, self._tokenizer.eos_token_id
-        whole = self._tokenizer(prompt + answer)["input_ids"]
-        ids = whole[len(prompt_ids) :]
-        if whole[: len(prompt_ids)] != prompt_ids or not ids:
-            ids = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
-        if len(ids) > 1 and ids[-1] == end_id and not answer.endswith(end):
-            ids = ids[:-1]
-        if not ids:
-            raise DataError(f"answer {answer!r} has no tokens, so it has no likelihood")
-        return tuple(ids)
 
 
 engine = HFEngine
-
-_UNLIMITED = 2**62
-
-
-def _placed(
-    model: nn.Module, device: str | torch.device | None, dtype: str | torch.dtype | None
-) -> nn.Module:
-    import torch
-
-    if isinstance(dtype, str):
-        named = getattr(torch, dtype, None)
-        if not isinstance(named, torch.dtype):
-            raise ConfigError(f"unknown precision {dtype!r}; known: float32, bfloat16, float16")
-        dtype = named
-    if device is not None:
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:  # torch raises both for what is not there
-            first = str(error).split("\n")[0]
-            raise ConfigError(
-                f"device {str(device)!r} cannot be used: {first}; try 'cpu'"
-            ) from None
-    return model if device is None and dtype is None else model.to(device=device, dtype=dtype)
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every id that ends a text, by the tokenizer, the config or the generation config."""
-    named = [
-        tokenizer.eos_token_id,
-        getattr(model.config, "eos_token_id", None),
-        getattr(getattr(model, "generation_config", None), "eos_token_id", None),
-    ]
-    ids: set[int] = set()
-    for value in named:
-        ids.update(value if isinstance(value, list | tuple) else () if value is None else (value,))
-    return frozenset(ids)
 
 
 def _sample(row: Row, likelihoods: dict[str, float] | None) -> Sample:
@@ -305,5 +301,6 @@ def _sample(row: Row, likelihoods: dict[str, float] | None) -> Sample:
         finish=row.finish,
         n_prompt_tokens=len(question.ids),
         n_completion_tokens=len(row.ids),
+        n_cut_tokens=question.n_cut,
         likelihoods=likelihoods,
     )

@@ -1,0 +1,100 @@
+"""Where and how a model runs: device, precision, context, the options of the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from astraios.errors import ConfigError
+from astraios.generation import Model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["Options", "devices_of", "end_tokens", "n_positions", "options_of", "placed"]
+
+_UNLIMITED = 2**62
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a config's `engine_options` may say for engine hf."""
+
+    memory_mib: float | None = None
+    """Memory that generation may take beside the weights, on each device."""
+    threads: int | None = None
+    """Threads of torch on a CPU, in each process."""
+
+
+def options_of(model: Model) -> Options:
+    """The options, checked.
+
+    Raises:
+        ConfigError: if there is no such option, or a value is none.
+    """
+    known = [field.name for field in fields(Options)]
+    for name, value in model.options.items():
+        if name not in known:
+            raise ConfigError(f"engine hf has no option {name!r}; known: {', '.join(known)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise ConfigError(f"engine_options.{name} of engine hf is {value!r}; give a number > 0")
+        if name == "threads" and not isinstance(value, int):
+            raise ConfigError(f"engine_options.threads of engine hf is {value!r}; give an integer")
+    return Options(**model.options)
+
+
+def devices_of(model: Model) -> tuple[str, ...]:
+    """Its devices, one a worker process.
+
+    Raises:
+        ConfigError: if one is empty.
+    """
+    devices = tuple(device.strip() for device in model.device.split(","))
+    if not all(devices):
+        raise ConfigError(f"device {model.device!r} names an empty device; give cuda:0,cuda:1")
+    return devices
+
+
+def placed(
+    model: nn.Module, device: str | torch.device | None, dtype: str | torch.dtype | None
+) -> nn.Module:
+    """`model` on `device` in `dtype`; None leaves it.
+
+    Raises:
+        ConfigError: if there is no such device or precision here.
+    """
+    import torch
+
+    if isinstance(dtype, str):
+        named = getattr(torch, dtype, None)
+        if not isinstance(named, torch.dtype):
+            raise ConfigError(f"unknown precision {dtype!r}; known: float32, bfloat16, float16")
+        dtype = named
+    if device is not None:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # torch raises both for what is not there
+            first = str(error).split("\n")[0]
+            raise ConfigError(
+                f"device {str(device)!r} cannot be used: {first}; try 'cpu'"
+            ) from None
+    return model if device is None and dtype is None else model.to(device=device, dtype=dtype)
+
+
+def n_positions(config: Any) -> int:
+    """Tokens that the context holds; ALiBi models name no limit."""
+    return getattr(config, "max_position_embeddings", None) or _UNLIMITED
+
+
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every id that ends a text, by the tokenizer, the config or the generation config."""
+    named = [
+        tokenizer.eos_token_id,
+        getattr(model.config, "eos_token_id", None),
+        getattr(getattr(model, "generation_config", None), "eos_token_id", None),
+    ]
+    ids: set[int] = set()
+    for value in named:
+        ids.update(value if isinstance(value, list | tuple) else () if value is None else (value,))
+    return frozenset(ids)

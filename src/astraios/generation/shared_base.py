@@ -1,0 +1,75 @@
+"""One loaded base model, and an engine for every adapter that is to be put on it.
+
+    with SharedBase(base) as shared:
+        for method, folder in adapters:
+            with shared.engine(method, folder) as engine:
+                ...
+
+Reading a base can take longer than asking it a small task, and a study asks one base with one
+adapter after the other. Here the base is read once; its weights are in memory once and stay as they
+are, whatever is put on them (`engines/_view.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self, final
+
+from astraios.errors import ConfigError
+from astraios.generation import Engine, Model, check_supports
+from astraios.generation.engines.hf import HFEngine
+
+__all__ = ["SharedBase"]
+
+
+@final
+class SharedBase:
+    """A base model in memory that several adapters are served from, one after another or at once.
+
+    Args:
+        base: the base model itself: its `load` gives it untuned, `method` and `adapter` are None.
+            Precision, device, budget and options hold for every engine. What `load` reads has to
+            be of that precision and for that device already, or is converted once.
+
+    Raises:
+        ConfigError: if `base` is tuned, or as `HFEngine.open`.
+        MissingDataError: if there is no such model.
+    """
+
+    def __init__(self, base: Model) -> None:
+        if base.method is not None or base.adapter is not None:
+            raise ConfigError(
+                f"a shared base is the base model itself, and {base.base_model!r} was given with "
+                f"method {base.method!r}; name the adapter to `engine`"
+            )
+        self._engine = HFEngine.open(base)
+
+    def engine(self, method: str | None = None, adapter: Path | None = None) -> Engine:
+        """An engine for the adapter in folder `adapter`, or for the base itself.
+
+        Its completions are those of an engine that loaded base and adapter for itself. Closing it
+        frees the adapter and leaves the base; others may be open beside it.
+
+        Args:
+            method: what the adapter was trained by.
+            adapter: folder of the tuned weights; None only without a method.
+
+        Raises:
+            ConfigError: if the method cannot be hosted.
+            MissingDataError: if files are missing.
+            MethodError: if the adapter is of another method or base; the base is as before.
+        """
+        if (method is None) != (adapter is None):
+            raise ConfigError("give a method and the folder of its adapter, or neither")
+        check_supports(HFEngine, method)
+        return self._engine.tuned(method, adapter)
+
+    def close(self) -> None:
+        """Let go of the base; end the processes that hold it."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
