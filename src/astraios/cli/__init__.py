@@ -15,8 +15,18 @@ import typer
 
 from astraios import __version__
 from astraios.cli.data import data_app
+from astraios.cli.evaluating import evaluate
 from astraios.cli.exporting import export
-from astraios.cli.options import AsJson, DataDir, Out, Overrides, interruptible, print_json
+from astraios.cli.options import (
+    AsJson,
+    DataDir,
+    Jobs,
+    Out,
+    Overrides,
+    SandboxLevel,
+    interruptible,
+    print_json,
+)
 from astraios.cli.tuning import merge, pack, train
 from astraios.errors import AstraiosError, WorkError
 
@@ -30,17 +40,6 @@ app = typer.Typer(
 study_app = typer.Typer(help="Plan, run and inspect a study.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
 app.add_typer(data_app, name="data")
-
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", min=1, help="Processes at a time; one a core by default.")
-]
-SandboxLevel = Annotated[
-    str,
-    typer.Option(
-        help="Isolation of generated programs: auto (complete, or an error), best (the strongest "
-        "that works here), or a level that `doctor` lists."
-    ),
-]
 
 
 def main() -> None:
@@ -140,12 +139,11 @@ def _run_study(
         paths = _write_report(root, None, as_json)
     if as_json:
         failed = [{"job": job.id, "message": message} for job, message in summary.failed]
-        print_json({"study": study.name, "root": root, "report": paths, "failed": failed})
+        faults = {job.id: n for job, n in summary.faults}
+        told = {"study": study.name, "root": root, "report": paths}
+        print_json({**told, "failed": failed, "faults": faults})
     if not summary.complete:
-        raise WorkError(
-            f"{len(summary.failed)} jobs failed and {len(summary.skipped)} were skipped for it; "
-            "the same command tries them again"
-        )
+        raise WorkError(f"{summary.left}; the same command tries them again")
 
 
 def _write_report(root: Path, out: Path | None, as_json: bool) -> Path:
@@ -197,6 +195,7 @@ def study_status(
 
 for verb in (pack, train, merge, export):
     app.command()(verb)
+app.command("eval")(evaluate)
 
 
 @app.command()
@@ -228,9 +227,8 @@ def grade(
     as_json: AsJson = False,
 ) -> None:
     """Run a file of generations against its task and score it."""
-    from astraios.cli.display import bar, say, table
-    from astraios.cli.display import out as tell
-    from astraios.cli.grading import outcome_row, score_row
+    from astraios.cli.display import bar, say
+    from astraios.cli.grading import tell_result
     from astraios.config import data_dir as find_data
     from astraios.evaluation.grade import grade as grade_file
 
@@ -259,13 +257,7 @@ def grade(
     if as_json:
         print_json(result.as_json())
     else:
-        guessable = any(score.chance is not None for score in result.scores)
-        tell(table([score_row(score, guessable) for score in result.scores]))
-        if guessable:
-            tell("\nchance: what the best guess gets that never looks at the problem")
-        tell("")
-        tell(table([outcome_row(row) for row in result.rows()]))
-        tell(f"\nsandbox: {result.sandbox or 'none needed'}\nverdicts: {result.run}")
+        tell_result(result)
     if result.n_faults:
         raise WorkError(
             f"{result.n_faults} programs could not be judged (fault); they are not counted. "

@@ -1,10 +1,10 @@
-"""How `astraios grade` shows scores and outcomes."""
+"""How `astraios grade` and `eval` show scores and outcomes."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-from astraios.evaluation.grade import OutcomeRow
+from astraios.evaluation.grade import GradeResult, OutcomeRow
 from astraios.records import Score
 
 AGAINST_CHANCE = MappingProxyType(
@@ -49,3 +49,16 @@ def outcome_row(row: OutcomeRow) -> dict[str, str]:
         "for example": f"{row.problem_id} sample {row.index}",
         "message": " ".join(row.detail.split())[:60],
     }
+
+
+def tell_result(result: GradeResult) -> None:
+    """Scores, outcomes and where the verdicts are, to standard output."""
+    from astraios.cli.display import out, table
+
+    guessable = any(score.chance is not None for score in result.scores)
+    out(table([score_row(score, guessable) for score in result.scores]))
+    if guessable:
+        out("\nchance: what the best guess gets that never looks at the problem")
+    out("")
+    out(table([outcome_row(row) for row in result.rows()]))
+    out(f"\nsandbox: {result.sandbox or 'none needed'}\nverdicts: {result.run}")

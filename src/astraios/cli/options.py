@@ -25,6 +25,17 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Override config fields.")
 ]
 
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Processes at a time; one a core by default.")
+]
+SandboxLevel = Annotated[
+    str,
+    typer.Option(
+        help="Isolation of generated programs: auto (complete, or an error), best (the strongest "
+        "that works here), or a level that `doctor` lists."
+    ),
+]
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from astraios.training.config import TrainingConfig
 
 
-def _embedded(name: str, out: Path) -> tuple[Path | None, dict[str, str]]:
+def embedded(name: str, out: Path) -> tuple[Path | None, dict[str, str]]:
     """Where the embedded base model `name` lies, pretrained if need be, and its run; else nothing.
 
     Any other name is a folder or a hub id, which speaks for itself.
@@ -26,23 +26,23 @@ def _embedded(name: str, out: Path) -> tuple[Path | None, dict[str, str]]:
     from astraios.config import fingerprint
     from astraios.training.config import EMBEDDED
 
-    embedded = EMBEDDED.get(name)
-    if embedded is None:
+    config = EMBEDDED.get(name)
+    if config is None:
         return None, {}
     from astraios.errors import TrainingError
     from astraios.runs import is_done
     from astraios.training.pretrain import MODEL, pretrain
     from astraios.training.processes import processes
 
-    folder = out / f"base-{name}-{fingerprint(embedded)}"
-    if not is_done(folder, embedded):
+    folder = out / f"base-{name}-{fingerprint(config)}"
+    if not is_done(folder, config):
         if processes().num_processes > 1:
             raise TrainingError(
                 f"base model {name!r} is pretrained here, by one process; run the command once "
                 "without torchrun, or take a folder or a hub id as base_model"
             )
         with bar(f"pretrain {name}", "steps") as progress:
-            pretrain(embedded, folder, progress=progress)
+            pretrain(config, folder, progress=progress)
     return folder / MODEL, {"base": folder.name}
 
 
@@ -68,7 +68,7 @@ def pack(
 
     settle()
     with interruptible():
-        base, _ = _embedded(read.tokenizer, out)
+        base, _ = embedded(read.tokenizer, out)
         folder = _packed(read, base, out, find_data(data_dir))
     report = read_report(folder)
     if as_json:
@@ -137,7 +137,7 @@ def train(
 
     data = find_data(data_dir)
     with interruptible():
-        base, inputs = _embedded(read.base_model, out)
+        base, inputs = embedded(read.base_model, out)
         packed = _packed(pack_config(read), base, out, data)
         if dry_run:
             from astraios.training.outlook import outlook

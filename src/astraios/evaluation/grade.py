@@ -175,7 +175,7 @@ def grade(
         inputs=inputs,
         progress=progress,
     )
-    return _result(task, run, was_done)
+    return result_of(task, run, was_done)
 
 
 def _stem(path: Path) -> str:
@@ -186,7 +186,8 @@ def _stem(path: Path) -> str:
     return name or "generations"
 
 
-def _result(task: tasks.Task[Any], run: Run, was_done: bool) -> GradeResult:
+def result_of(task: tasks.Task[Any], run: Run, was_done: bool) -> GradeResult:
+    """What the judged `run` of `task` found; `was_done`: whether nothing had to be judged."""
     outcomes = Counter(verdict.outcome for verdict in run.read("verdicts", Verdict))
     return GradeResult(
         task=task.name,

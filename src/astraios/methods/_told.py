@@ -26,6 +26,9 @@ class Told:
     """What is known of an adapter before its weights are read."""
 
     method: str
+    """That made it; else the one that loads its PEFT type."""
+    is_named: bool
+    """Whether the folder names the method itself: PEFT's folders tell a type only."""
     base_model: str | None
     """Name of the base, or where it lay when the adapter was made."""
     is_recorded: bool
@@ -49,7 +52,12 @@ def told(folder: Path) -> Told:
     if not isinstance(method, str):
         raise MethodError(f"{folder / _CONFIG}: no peft_type says which method made the adapter")
     base = config.get("base_model_name_or_path")
-    return Told(method, base if isinstance(base, str) and base else None, bool(record.get("base")))
+    return Told(
+        method,
+        is_named="method" in record,
+        base_model=base if isinstance(base, str) and base else None,
+        is_recorded=bool(record.get("base")),
+    )
 
 
 def _method(config: Mapping[str, Any]) -> str | None:

@@ -152,12 +152,25 @@ def find_adapter(adapter: str, base: Base, method: str | None = None) -> Adapter
             )
         made = _of_paper(paper) if paper is not None else _on_hub(adapter, method)
     if method is not None and made.method not in (None, method):
-        raise MethodError(
-            f"adapter {adapter!r} was made by method {made.method!r}, not {method!r}; "
-            "leave out --method"
-        )
+        raise _made_otherwise(adapter, str(made.method), method)
     check_base(made.name, made.base, base)
     return made
+
+
+def check_method(adapter: str, told: methods.Told, method: str) -> None:
+    """Refuse `method` for an adapter whose folder names another; its PEFT type is seen on loading.
+
+    Raises:
+        MethodError: naming both.
+    """
+    if told.is_named and told.method != method:
+        raise _made_otherwise(adapter, told.method, method)
+
+
+def _made_otherwise(adapter: str, its: str, method: str) -> MethodError:
+    return MethodError(
+        f"adapter {adapter!r} was made by method {its!r}, not {method!r}; leave out --method"
+    )
 
 
 def check_base(adapter: str, its: str | None, base: Base) -> None:
@@ -170,7 +183,7 @@ def check_base(adapter: str, its: str | None, base: Base) -> None:
         MethodError: naming both.
     """
     told = its is not None and (its in EMBEDDED or _HUB_ID.fullmatch(its))
-    if its is None or not told or (base.folder is not None and base.embedded is None):
+    if its is None or not told or (base.folder is not None and base.name not in EMBEDDED):
         return
     if its.rsplit("/", 1)[-1] != base.short:
         raise MethodError(
@@ -239,7 +252,7 @@ def _base_of(config: TrainingConfig, manifest: Manifest, run: Path, out: Path) -
         named = manifest.inputs.get("base", "")
         beside = [parent / named for parent in run.absolute().parents if named]
         there = [folder for folder in beside if (folder / MANIFEST).is_file()]
-        return _embedded(name, there[0] if there else base_run(name, out))
+        return _pretrained(there[0]) if there else _embedded(name, base_run(name, out))
     path = Path(name)
     if path.is_dir():
         return Base(path.resolve().name, path, inputs={"base-weights": weights_mark(path)})
@@ -274,10 +287,12 @@ def _folder(path: Path, method: str | None) -> Adapter:
             raise ConfigError(f"{str(path)!r} is a whole model and no adapter; give it as MODEL")
         return Adapter(path.resolve().name, path, method, mark=adapter_mark(path))
     told = methods.told(path)
+    if method is not None:
+        check_method(str(path), told, method)
     return Adapter(
         path.resolve().name,
         path,
-        told.method,
+        method or told.method,
         mark=adapter_mark(path),
         base=told.base_model,
         is_recorded=told.is_recorded,

@@ -1,0 +1,171 @@
+"""A plan of `single` carried out: what is missing is generated, judged and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from astraios.config import sandbox_level
+from astraios.errors import MissingToolError
+from astraios.evaluation.generate import generate
+from astraios.evaluation.grade import GradeResult, result_of
+from astraios.evaluation.judge import judge
+from astraios.generation import Engine
+from astraios.progress import Progress
+from astraios.records import Parity
+from astraios.runs import read_manifest
+from astraios.sandbox import open_sandbox
+from astraios.studies.adapters import fetch
+from astraios.studies.serving import model_of, trusted_engine
+from astraios.studies.single import Asked, Plan
+from astraios.studies.subjects import Adapter
+from astraios.tasks import Problem
+
+if TYPE_CHECKING:
+    from astraios.generation.shared_base import SharedBase
+
+__all__ = ["Bars", "Result", "evaluate"]
+
+Bars = Callable[[str, str], AbstractContextManager[Progress]]
+"""Label and unit of a piece of work -> the progress function it is to call."""
+Problems = Mapping[str, Sequence[Problem]]
+"""Task -> its problems."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one `Asked`."""
+
+    asked: Asked
+    n_faults: int
+    """Completions that no engine gave."""
+    was_done: bool
+    """Whether there was nothing to do."""
+    graded: GradeResult | None
+    """None where nothing was to be judged."""
+
+
+def evaluate(planned: Plan, *, data_dir: Path | None, sandbox: str, bars: Bars) -> Iterator[Result]:
+    """Generate, judge and score what is missing; results come as they are there.
+
+    Args:
+        planned: what to do.
+        data_dir: folder of benchmark files.
+        sandbox: level of isolation asked for.
+        bars: shows how far a piece of work is.
+
+    Raises:
+        UsageError: if something is missing or does not fit; nothing was generated.
+        WorkError: if the work fails; what is there stays, and the same request goes on.
+    """
+    lacking = [one.lacking for one in planned.asked if one.lacking]
+    if lacking:
+        raise MissingToolError(f"{lacking[0]}; or generate now and judge later: --generate-only")
+    problems = {one.task.name: one.task.problems(data_dir) for one in planned.asked}
+    done = {one: one.is_through for one in planned.asked}
+    level = sandbox
+    if any(one.task.checker and one.judging and not done[one] for one in planned.asked):
+        with open_sandbox(sandbox_level(sandbox), jobs=1) as opened:  # told before hours of work
+            level = opened.level
+    for group in _generated(planned, problems, bars):
+        for one in group:
+            graded = _judged(one, problems, level, bars, done[one])
+            counts = read_manifest(one.folder).counts
+            yield Result(one, int(counts.get("n_faults", 0)), done[one], graded)
+
+
+def _judged(
+    one: Asked, problems: Problems, sandbox: str, bars: Bars, was_done: bool
+) -> GradeResult | None:
+    if one.judging is None or one.judged is None:
+        return None
+    with bars(f"judge {one.label}", "programs") as progress:
+        run = judge(
+            one.task,
+            one.folder,
+            one.judged,
+            problems=problems[one.task.name],
+            config=one.judging,
+            sandbox=sandbox,
+            inputs={"samples": one.folder.name},
+            progress=progress,
+        )
+    return result_of(one.task, run, was_done)
+
+
+def _generated(planned: Plan, problems: Problems, bars: Bars) -> Iterator[list[Asked]]:
+    """The tasks of one adapter after the other, once all their completions are there."""
+    groups: dict[Adapter | None, list[Asked]] = {}
+    for one in planned.asked:
+        groups.setdefault(one.adapter, []).append(one)
+    n_open = sum(not all(one.is_generated for one in group) for group in groups.values())
+    with ExitStack() as stack:
+        shared: SharedBase | None = None
+        for adapter, group in groups.items():
+            missing = [one for one in group if not one.is_generated]
+            if missing:
+                here = fetch(adapter, planned.base) if adapter is not None else None
+                if shared is None and n_open > 1 and planned.asked[0].config.engine == "hf":
+                    shared = stack.enter_context(_shared_base(planned))
+                with _engine(planned, missing[0], here, problems, shared) as (engine, parity):
+                    for one in missing:
+                        _generate(one, here, engine, parity, problems, bars)
+            yield group
+
+
+def _generate(
+    one: Asked,
+    adapter: Adapter | None,
+    engine: Engine,
+    parity: Parity | None,
+    problems: Problems,
+    bars: Bars,
+) -> None:
+    inputs = dict(one.inputs)
+    if adapter is not None and adapter.mark is not None:
+        inputs["adapter"] = adapter.mark
+    with bars(f"generate {one.label}", "completions") as progress:
+        generate(
+            one.task,
+            engine,
+            one.config.sampling,
+            one.folder,
+            config=one.config,
+            problems=problems[one.task.name],
+            template=one.config.template,
+            limit=one.config.limit_problems,
+            inputs=inputs,
+            parity=parity,
+            progress=progress,
+        )
+
+
+@contextmanager
+def _engine(
+    planned: Plan,
+    first: Asked,
+    adapter: Adapter | None,
+    problems: Problems,
+    shared: SharedBase | None,
+) -> Iterator[tuple[Engine, Parity | None]]:
+    """The engine that speaks for the base with `adapter`, compared with `hf` where it has to be."""
+    folder = adapter.folder if adapter is not None else None
+    if shared is not None and adapter is not None:
+        with shared.engine(adapter.method, folder) as engine:
+            yield engine, None
+        return
+    model = model_of(first.config, base=planned.base.folder, adapter=folder)
+    root = planned.request.out / "eval"
+    with trusted_engine(first.config, model, first.task, problems[first.task.name], root) as opened:
+        yield opened
+
+
+def _shared_base(planned: Plan) -> SharedBase:
+    """The base in memory once, for all adapters."""
+    from astraios.generation.shared_base import SharedBase
+
+    config = planned.asked[0].config.model_copy(update={"method": None, "adapter": None})
+    return SharedBase(model_of(config, base=planned.base.folder))
