@@ -166,7 +166,8 @@ class StudyDisplay:
             self._bars.update(self._all, completed=self._n_done)
         took = time.monotonic() - self._began.get(job.id, time.monotonic())
         if event.phase is Phase.DONE:
-            line = f"[{self._n_done}/{self._n_jobs}] {job.label}: {took:.0f} s"
+            note = f", {event.note}" if event.note else ""
+            line = f"[{self._n_done}/{self._n_jobs}] {job.label}: {took:.0f} s{note}"
         elif event.phase is Phase.FAILED:
             line = f"FAILED {job.label}: {event.note.strip()}"
         else:

@@ -24,8 +24,8 @@ from astraios.config import digest, fingerprint, identity
 from astraios.data.config import PackConfig
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.judge import JudgeConfig, judge_config
-from astraios.records import RunKind, Sampling
-from astraios.studies.study import BASE, Arm, Study, arms, training_config
+from astraios.records import RunKind
+from astraios.studies.study import BASE, Arm, Study, arms, evaluation_config, training_config
 from astraios.tasks import Task
 from astraios.training.config import EMBEDDED, PretrainingConfig, TrainingConfig, pack_config
 
@@ -129,18 +129,7 @@ def _evaluate(
         inputs["adapter"] = train.id
     who = f"{_name(arm.base_model)} {arm.method} seed {arm.seed}"
     for task in asked:
-        config = EvaluationConfig(
-            task=task.name,
-            task_version=task.version,
-            template=task.template,
-            sampling=_sampling(study, task),
-            base_model=arm.base_model,
-            revision=_revision(study, arm),
-            method=arm.method,
-            adapter=train.id if train else None,
-            seed=arm.seed,
-            limit_problems=study.limit_problems,
-        )
+        config = evaluation_config(study, arm, task, adapter=train.id if train else None)
         folder = f"eval/{_name(arm.base_model)}/{arm.method}/seed{arm.seed}/{task.name}"
         generate = Job(
             f"{folder}-{_fingerprint(config, *inputs.values())}",
@@ -163,21 +152,6 @@ def _evaluate(
             label=f"judge {who} {task.name}",
             inputs=judged,
         )
-
-
-def _revision(study: Study, arm: Arm) -> str | None:
-    """Of the base that the arm was tuned from; untuned, what the study says of all of its arms."""
-    if arm.method != BASE:
-        return training_config(study, arm).revision
-    found: str | None = study.training.get("revision")
-    for override in study.overrides:
-        if override.where in ({}, {"base_model": arm.base_model}):
-            found = override.set.get("training.revision", found)
-    return found
-
-
-def _sampling(study: Study, task: Task[Any]) -> Sampling:
-    return study.sampling.get(task.name, task.sampling)
 
 
 def _fingerprint(config: BaseModel, *after: str) -> str:

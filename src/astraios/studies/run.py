@@ -19,7 +19,7 @@ from astraios.studies import launchers
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
 from astraios.studies.plan import Job, plan
 from astraios.studies.study import Study, check
-from astraios.studies.work import is_finished
+from astraios.studies.work import is_finished, n_faults
 
 
 @dataclass
@@ -33,10 +33,29 @@ class Summary:
     failed: list[tuple[Job, str]] = field(default_factory=list)
     """Job and message."""
     skipped: list[Job] = field(default_factory=list)
+    faults: list[tuple[Job, int]] = field(default_factory=list)
+    """Jobs that are done but for so many samples, which the next run tries again. A judging has
+    those of the generation it reads, and its own."""
 
     @property
     def complete(self) -> bool:
-        return not self.failed and not self.skipped
+        return not self.failed and not self.skipped and not self.faults
+
+    @property
+    def left(self) -> str:
+        """What the next run has to do, in words; empty if the study is complete."""
+        said = []
+        if self.failed or self.skipped:
+            said.append(
+                f"{len(self.failed)} jobs failed and {len(self.skipped)} were skipped for it"
+            )
+        if self.faults:
+            first, n = self.faults[0]
+            said.append(
+                f"{len(self.faults)} jobs have samples that are faults, such as {n} of "
+                f"{first.label!r}; they are not counted"
+            )
+        return "; ".join(said)
 
     @property
     def nothing_to_do(self) -> bool:
@@ -44,7 +63,7 @@ class Summary:
 
 
 def missing(jobs: list[Job], root: Path) -> list[Job]:
-    """Jobs that are not done, with forerunners that are done left out of `after`."""
+    """Jobs that are not done or have faults, with forerunners that are done left out of `after`."""
     open_jobs = [job for job in jobs if not is_finished(job, root)]
     ids = {job.id for job in open_jobs}
     return [replace(job, after=tuple(i for i in job.after if i in ids)) for job in open_jobs]
@@ -102,6 +121,7 @@ def run_study(
                 n_workers or max(1, os.cpu_count() or 1),
             )
             chosen.launch(todo, setting, note)
+            summary.faults += [(job, n) for job in jobs if (n := n_faults(job, root))]
         if summary.complete and not run.done:
             run.seal({"n_jobs": len(jobs)})
     return summary

@@ -6,18 +6,61 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from astraios import methods, registry, tasks
+from astraios import methods, registry, tasks, templates
 from astraios.config import OPERATIONAL, Config, validate
 from astraios.errors import AstraiosError, ConfigError, did_you_mean
-from astraios.generation.engines.hf import HFEngine
+from astraios.evaluation.config import EvaluationConfig
+from astraios.generation import Engine, check_supports, engines
 from astraios.methods import ANY, LABEL
 from astraios.records import Sampling
+from astraios.tasks import Task
 from astraios.training.config import TrainingConfig
 
 BASE = "base"
 """In place of a method: the base model as it is."""
+
+EVALUATION = (
+    "template",
+    "engine",
+    "precision",
+    "long_prompts",
+    "device",
+    "batch_tokens",
+    "engine_options",
+    "parity",
+)
+"""Fields of `EvaluationConfig` that a study may set; the others follow from its grid."""
+HERE = frozenset(
+    name for name in EVALUATION if EvaluationConfig.model_fields[name].json_schema_extra
+)
+"""Those of them that change no record."""
+
+
+def _parted(values: Any, field: str, at: str = "") -> Any:
+    """`values` with what is `HERE` moved from the mapping `field` to `here`.
+
+    So a study can go on with another device or server, and its manifest names no host.
+    """
+    given = values.get(field) if isinstance(values, Mapping) else None
+    if isinstance(values, Mapping) and "here" in values:
+        raise ValueError(f"'here' is no field of a study; write it under {field!r}")
+    if not isinstance(given, Mapping):
+        return values
+    here = {
+        name: value
+        for name, value in given.items()
+        if str(name).startswith(at) and str(name).removeprefix(at).partition(".")[0] in HERE
+    }
+    kept = {name: value for name, value in given.items() if name not in here}
+    return {**values, field: kept, "here": here}
 
 
 class Override(Config):
@@ -26,7 +69,14 @@ class Override(Config):
     where: dict[str, str | int]
     """`base_model`, `method` or `seed` -> value; all must match."""
     set: dict[str, Any]
-    """`training.<field>` or deeper -> value."""
+    """`training.<field>`, `evaluation.<field>` or deeper -> value."""
+    here: dict[str, Any] = Field(default_factory=dict, exclude=True, json_schema_extra=OPERATIONAL)
+    """What of `set` changes no record; written under `set`, and in no manifest."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _part(cls, values: Any) -> Any:
+        return _parted(values, "set", "evaluation.")
 
     @field_validator("where")
     @classmethod
@@ -38,10 +88,12 @@ class Override(Config):
 
     @field_validator("set")
     @classmethod
-    def _training_only(cls, settings: dict[str, Any]) -> dict[str, Any]:
+    def _stages_only(cls, settings: dict[str, Any]) -> dict[str, Any]:
         for name in settings:
-            if not name.startswith("training."):
-                raise ValueError(f"{name!r} cannot be overridden; write training.<field>")
+            if not name.startswith(("training.", "evaluation.")):
+                raise ValueError(
+                    f"{name!r} cannot be overridden; write training.<field> or evaluation.<field>"
+                )
         return settings
 
 
@@ -86,6 +138,10 @@ class Study(Config):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     training: dict[str, Any] = Field(default_factory=dict)
     """Fields of `TrainingConfig` that hold for the whole grid."""
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `EvaluationConfig` that hold for the whole grid: see `EVALUATION`."""
+    here: dict[str, Any] = Field(default_factory=dict, exclude=True, json_schema_extra=OPERATIONAL)
+    """What of `evaluation` changes no record; written under `evaluation`, and in no manifest."""
     sampling: dict[str, Sampling] = Field(default_factory=dict)
     """Task -> how its completions are drawn, where the task's own protocol is not wanted."""
     overrides: tuple[Override, ...] = ()
@@ -99,6 +155,19 @@ class Study(Config):
     def method_names(self) -> tuple[str, ...]:
         """What the methods are called in tables, folders and overrides."""
         return tuple(map(_key, self.methods))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _part(cls, values: Any) -> Any:
+        return _parted(values, "evaluation")
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields; nothing of `evaluation` where it is empty, as in studies made before it."""
+        values: dict[str, Any] = dump(self)
+        if not values.get("evaluation"):
+            values.pop("evaluation", None)
+        return values
 
     @field_validator("methods")
     @classmethod
@@ -178,12 +247,61 @@ def training_config(study: Study, arm: Arm) -> TrainingConfig:
     entry = next(one for one in study.methods if _key(one) == arm.method)
     if isinstance(entry, MethodEntry) and entry.options:
         _set(values, "method_options", {**values.get("method_options", {}), **entry.options})
-    for override in study.overrides:
-        if all(getattr(arm, axis) == value for axis, value in override.where.items()):
-            for name, value in override.set.items():
-                _set(values, name.removeprefix("training."), value)
+    _override(study, arm, "training.", values)
     source = f"study {study.name!r}, {arm.base_model} {arm.method} seed {arm.seed}, training"
     return validate(values, TrainingConfig, source=source)
+
+
+def evaluation_config(
+    study: Study, arm: Arm, task: Task[Any], *, adapter: str | None = None
+) -> EvaluationConfig:
+    """The config by which one arm is asked one task; the untuned base model is `BASE`, seed 0.
+
+    Raises:
+        ConfigError: if a field is unknown or a value is wrong; names the study and the arm.
+    """
+    source = f"study {study.name!r}, {arm.base_model} {arm.method} seed {arm.seed}, evaluation"
+    settings: dict[str, Any] = _copied({**study.evaluation, **study.here})
+    _override(study, arm, "evaluation.", settings)
+    for name in settings:
+        if name not in EVALUATION:
+            raise ConfigError(
+                f"{source}: unknown field {name!r}; known: {', '.join(EVALUATION)}."
+                f"{did_you_mean(name, EVALUATION)}"
+            )
+    values = {
+        "task": task.name,
+        "task_version": task.version,
+        "template": task.template,
+        "sampling": study.sampling.get(task.name, task.sampling),
+        "base_model": arm.base_model,
+        "revision": _revision(study, arm),
+        "method": arm.method,
+        "adapter": adapter,
+        "seed": arm.seed,
+        "limit_problems": study.limit_problems,
+    }
+    return validate({**values, **settings}, EvaluationConfig, source=source)
+
+
+def _revision(study: Study, arm: Arm) -> str | None:
+    """Of the base that the arm was tuned from; untuned, what the study says of all of its arms."""
+    if arm.method != BASE:
+        return training_config(study, arm).revision
+    found: str | None = study.training.get("revision")
+    for override in study.overrides:
+        if override.where in ({}, {"base_model": arm.base_model}):
+            found = override.set.get("training.revision", found)
+    return found
+
+
+def _override(study: Study, arm: Arm, stage: str, values: dict[str, Any]) -> None:
+    """Change `values` by all that is said of `arm` and `stage`."""
+    for override in study.overrides:
+        if all(getattr(arm, axis) == value for axis, value in override.where.items()):
+            for name, value in {**override.set, **override.here}.items():
+                if name.startswith(stage):
+                    _set(values, name.removeprefix(stage), value)
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,22 +318,41 @@ def _set(values: dict[str, Any], name: str, value: Any) -> None:
 
 
 def check(study: Study) -> None:
-    """Build every arm's config once, so that a mistake is told before anything runs.
+    """Build every config once, so that a mistake is told before anything runs.
 
     Raises:
         ConfigError: the first mistake.
+        UnknownNameError: if there is no such engine or template.
     """
     for arm in arms(study):
         training_config(study, arm)
-    for key in study.method_names:
-        if not HFEngine.supports(key):
-            raise ConfigError(
-                f"study {study.name!r}: completions of method {key!r} cannot be generated here "
-                f"(see `astraios.methods`); take another method"
-            )
+    asked = [tasks.task(name) for name in study.tasks]
+    untuned = [Arm(base_model, BASE, 0) for base_model in study.base_models]
+    for arm in (*untuned, *arms(study)):
+        for task in asked:
+            config = evaluation_config(study, arm, task)
+            templates.template(config.template)
+        _check_hosted(study, arm, config.engine)
     for name in study.sampling:
         if name not in study.tasks:
             raise ConfigError(
                 f"study {study.name!r}: sampling is given for {name!r}, which is not one of its "
                 f"tasks.{did_you_mean(name, study.tasks)}"
             )
+
+
+def _check_hosted(study: Study, arm: Arm, name: str) -> None:
+    """Whether the engine called `name` can answer for a model that was tuned so."""
+    engine: type[Engine] = registry.load(engines, "engine", name)
+    if arm.method == BASE or engine.supports(arm.method):
+        return
+    if name == "hf":
+        raise ConfigError(
+            f"study {study.name!r}: completions of method {arm.method!r} cannot be generated here "
+            f"(see `astraios.methods`); take another method"
+        )
+    try:
+        check_supports(engine, arm.method)
+    except ConfigError as error:
+        where = f"overrides: - {{where: {{method: {arm.method}}}, set: {{evaluation.engine: hf}}}}"
+        raise ConfigError(f"study {study.name!r}: {error} for it ({where})") from None

@@ -11,24 +11,36 @@ from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.judge import JudgeConfig, judge
 from astraios.progress import Progress
 from astraios.records import RunKind
-from astraios.runs import is_done
+from astraios.runs import is_done, read_manifest
 from astraios.studies.plan import Job
 from astraios.training.config import PretrainingConfig, TrainingConfig
 
+PREPARED = "prepared"
+"""Folder of what engines make of tuned weights, one for all tasks of a model."""
+
 
 def is_finished(job: Job, root: Path) -> bool:
-    """Whether the job's run folder is sealed."""
-    return is_done(root / job.id)
+    """Whether the job's run folder is sealed and without faults."""
+    return is_done(root / job.id) and not n_faults(job, root)
+
+
+def n_faults(job: Job, root: Path) -> int:
+    """Samples in the job's sealed folder that an engine or the sandbox failed on."""
+    folder = root / job.id
+    return int(read_manifest(folder).counts.get("n_faults", 0)) if is_done(folder) else 0
 
 
 def work(job: Job, root: Path, *, sandbox: str, data_dir: Path | None, progress: Progress) -> None:
-    """Fill the run folder of `job`; a sealed one is left alone, a started one is completed.
+    """Fill the run folder of `job`.
+
+    A sealed one is left alone, but for its faults, which are tried again; a started one is
+    completed.
 
     Raises:
         AstraiosError: what went wrong, told for a user.
     """
     folder = root / job.id
-    if is_done(folder):
+    if is_finished(job, root):
         return
     if job.kind is RunKind.PRETRAIN:
         from astraios.training.pretrain import pretrain
@@ -72,27 +84,35 @@ def _generate(
     job: Job, root: Path, folder: Path, data_dir: Path | None, progress: Progress
 ) -> None:
     from astraios.evaluation.generate import generate
-    from astraios.studies.serving import model_of, open_engine
+    from astraios.studies.serving import model_of, trusted_engine
     from astraios.training.tune import ADAPTER
 
     config = job.config
     assert isinstance(config, EvaluationConfig)
     task = tasks.task(config.task)
     adapter = root / job.inputs["adapter"] / ADAPTER if "adapter" in job.inputs else None
-    model = model_of(config, base=_model_folder(job, root), adapter=adapter)
-    with open_engine(config, model) as engine:
+    prepared = root / PREPARED / (job.inputs.get("adapter") or _part(config.base_model))
+    model = model_of(config, base=_model_folder(job, root), adapter=adapter, folder=prepared)
+    problems = task.problems(data_dir)
+    with trusted_engine(config, model, task, problems, root) as (engine, parity):
         generate(
             task,
             engine,
             config.sampling,
             folder,
             config=config,
-            problems=task.problems(data_dir),
+            problems=problems,
             template=config.template,
             limit=config.limit_problems,
             inputs=job.inputs,
+            parity=parity,
             progress=progress,
         )
+
+
+def _part(base_model: str) -> str:
+    """A folder name for a hub id or a path."""
+    return base_model.strip("./").replace("/", "--")
 
 
 def _judge(

@@ -33,7 +33,8 @@ class Event:
     done: int = 0
     total: int = 0
     note: str = ""
-    """Progress: a number worth seeing. Failure: the whole message."""
+    """Progress: a number worth seeing. Failure: the whole message. Done: how many faults are left,
+    if any."""
 
 
 @dataclass(frozen=True)

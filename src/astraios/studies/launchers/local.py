@@ -190,7 +190,7 @@ def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
 
 
 def _do(job: Job, setting: Setting, pipe: Connection) -> None:
-    from astraios.studies.work import work
+    from astraios.studies.work import n_faults, work
 
     last = 0.0
 
@@ -209,6 +209,8 @@ def _do(job: Job, setting: Setting, pipe: Connection) -> None:
             data_dir=setting.data_dir,
             progress=tell,
         )
+        if n := n_faults(job, setting.root):
+            message = (Phase.DONE, 0, 0, f"{n} faults")
     except AstraiosError as error:
         message = (Phase.FAILED, 0, 0, str(error))
     except BrokenPipeError:
