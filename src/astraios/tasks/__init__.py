@@ -43,6 +43,18 @@ _EXTRA_TESTS = re.compile(r"\+tests-[0-9a-f]+")
 _CATEGORIES = MappingProxyType(
     {"format": "format", "func_name": "function", "natgen": "syntax", "nlaugmenter": "docstring"}
 )
+_HARNESS = MappingProxyType(
+    {
+        "clone_detection": "bigclonebench",
+        "defect_detection": "devign",
+        "asleep_completion": "aatk",
+        **{
+            f"humanevalexplaindescribe-{language}": f"humanevalexplainsynthesize-{language}"
+            for language in ("python", "java", "js", "cpp", "go", "rust")
+        },
+    }
+)
+"""What the BigCode harness calls tasks of ours; its two steps of Explain are one task here."""
 
 PERTURB = "perturb-"
 """What follows the `+` of a task's name, with a family behind it."""
@@ -267,7 +279,7 @@ def task(name: str) -> Task:  # type: ignore[type-arg]
     """The task called `name`.
 
     Such as `humanevalsynthesize-python`, `...-python@original` or `...-python+perturb-format`.
-    ReCode's tasks are also known by the harness's names: `perturbed-humaneval-format-num_seeds_5`.
+    The harness's names are known too: `perturbed-humaneval-format-num_seeds_5`, `clone_detection`.
 
     Raises:
         UnknownNameError: if there is none, or it has no such edition or perturbations; names the
@@ -278,6 +290,7 @@ def task(name: str) -> Task:  # type: ignore[type-arg]
     published = _PUBLISHED.fullmatch(name)
     if published and published["category"] in _CATEGORIES:
         name = f"recode-{_CATEGORIES[published['category']]}@seeds-{published['n']}"
+    name = _HARNESS.get(name, name)
     whole, plus, change = name.partition("+")
     if plus:
         if not change.startswith(PERTURB):
