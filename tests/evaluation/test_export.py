@@ -130,7 +130,7 @@ def test_final_texts_are_lists_over_problems(run_of, tmp_path):
     heads = [problem.prompt.rstrip() for problem in tasks.task(SYNTHESIZE).problems(ROWS)]
     assert lists[0] == [
         heads[0] + "\n    return 2 * n\n",
-        heads[0] + COMPLETIONS[1].partition("\n")[0] + "\n",
+        heads[0] + " Yes, it has: é 🌳 \u2028\n",
     ]
     assert [len(texts) for texts in lists] == [2, 2, 2, 2]
     assert data == json.dumps(lists).encode()

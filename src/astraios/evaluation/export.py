@@ -110,6 +110,7 @@ def export(
             f"{SAMPLES}, or complete the run"
         )
     _must_be_free(to, source)
+    data_dir = resolve_data_dir(data_dir)
     with ExitStack() as stack:
         if source.is_dir():
             found = _of_run(source, task_name, data_dir, unfinished)
@@ -195,7 +196,7 @@ def _of_file(path: Path, task_name: str | None, data_dir: Path | None, scratch: 
             "`astraios list tasks`, or the folder of a run"
         )
     task = tasks.task(task_name)
-    generations = Generations(path, task, task.problems(resolve_data_dir(data_dir)), data_dir)
+    generations = Generations(path, task, task.problems(data_dir), data_dir)
     generations.check(tasks.names())
     with replacing(scratch / "samples.jsonl") as out:
         for sample in generations.samples():
@@ -211,7 +212,7 @@ def _source(
     limit_problems: int | None,
     limit_samples: int | None,
 ) -> _Source:
-    problems = task.problems(resolve_data_dir(data_dir))
+    problems = task.problems(data_dir)
     answers = Answers(holder, [problem.id for problem in problems], limit_samples=limit_samples)
     if answers.n_left_out:
         raise DataError(
