@@ -131,7 +131,7 @@ def records(folder):
 def test_a_run_is_sealed_with_all_samples_and_prompts(tmp_path):
     run = run_it(tmp_path / "run")
     assert run.done
-    assert run.manifest.counts == {"n_problems": 4, "n_samples": 24}
+    assert run.manifest.counts == {"n_problems": 4, "n_samples": 24, "n_faults": 0}
     assert run.manifest.environment["device"] == "paper"
     samples, prompts = records(tmp_path / "run")
     assert len(samples) == 2 * N_PROBLEMS * N_SAMPLES

@@ -148,8 +148,9 @@ def robustness(problems: pd.DataFrame, task: str, nominal_task: str) -> pd.DataF
     """Perturbed against clean prompts, per transformation and for all of them together.
 
     A group counts with its worst variant, as in ReCode (Wang et al. 2022, arXiv:2212.10264): with
-    one greedy sample a problem is solved robustly only if every variant of its prompt is. `clean`
-    is the same arm's rate on the same groups as they stand in `nominal_task`, unperturbed.
+    one greedy sample a problem is solved robustly only if every variant of its prompt is. A group
+    with a variant that could not be judged is left out. `clean` is the same arm's rate on the same
+    groups as they stand in `nominal_task`, unperturbed.
 
     Returns:
         Columns `model, method, task, slice, value, low, high, clean, clean_low, clean_high, drop,
@@ -167,7 +168,8 @@ def robustness(problems: pd.DataFrame, task: str, nominal_task: str) -> pd.DataF
         clean = _units(own[own["group"].isin(variants["group"].unique())])
         for name in (ALL, *sorted(variants["slice"].unique())):
             part = variants if name == ALL else variants[variants["slice"] == name]
-            worst = part.groupby(["seed", "group"], observed=True)["rate"].min()
+            rates = part.groupby(["seed", "group"], observed=True)["rate"]
+            worst = rates.agg(lambda rate: rate.min(skipna=False))
             units = worst.groupby("group", observed=True).mean().dropna()
             both = pd.concat([clean, units], axis=1, join="inner")
             drop = _difference(both.iloc[:, 0], both.iloc[:, 1])

@@ -26,8 +26,8 @@ from astraios.records import Outcome, Score, Verdict
 NOMINAL, MEAN, WORST = "nominal", "mean", "worst-case"
 KS = (1, 10, 100)
 
-Passed = Mapping[str, Sequence[bool]]
-"""Problem -> whether each of its counted completions passed."""
+Passed = Mapping[str, Mapping[int, bool]]
+"""Problem -> index of each counted completion -> whether it passed."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def _slice(verdicts: Sequence[Verdict]) -> _Slice:
     for verdict in verdicts:
         by_problem[verdict.group][verdict.index].append(verdict.outcome)
     passed = {
-        group: [
-            all(outcome is Outcome.PASSED for outcome in outcomes)
-            for _, outcomes in sorted(samples.items())
+        group: {
+            index: all(outcome is Outcome.PASSED for outcome in outcomes)
+            for index, outcomes in sorted(samples.items())
             if Outcome.FAULT not in outcomes
-        ]
+        }
         for group, samples in sorted(by_problem.items())
     }
     n_faults = sum(verdict.outcome is Outcome.FAULT for verdict in verdicts)
@@ -88,7 +88,7 @@ def _fewest(parts: Sequence[_Slice]) -> int:
 
 def _chances(part: _Slice, k: int) -> dict[str, float]:
     return {
-        group: pass_at_k(len(flags), sum(flags), k)
+        group: pass_at_k(len(flags), sum(flags.values()), k)
         for group, flags in part.passed.items()
         if len(flags) >= k
     }
@@ -130,23 +130,26 @@ def _against(task: str, name: str, nominal: _Slice, part: _Slice, k: int) -> lis
     groups = [group for group in robust if group in clean]
     before = [clean[group] for group in groups]
     lost = [clean[group] - robust[group] for group in groups]
-    changed = [_changed(nominal.passed[group], part.passed[group], k) for group in groups]
+    pairs = [_pairs(nominal.passed[group], part.passed[group]) for group in groups]
+    changed = [_changed(those, k) for those in pairs if len(those) >= k]
     n_drop = len(groups) if sum(before) else 0
     drop = _score(
         task, f"robust-drop@{k}", name, part, n_drop, lambda: bootstrap_ratio(lost, before)
     )
     relative = _score(
-        task, f"robust-relative@{k}", name, part, len(groups), lambda: bootstrap_mean(changed)
+        task, f"robust-relative@{k}", name, part, len(changed), lambda: bootstrap_mean(changed)
     )
     return [drop, relative]
 
 
-def _changed(before: Sequence[bool], after: Sequence[bool], k: int) -> float:
+def _pairs(before: Mapping[int, bool], after: Mapping[int, bool]) -> list[tuple[bool, bool]]:
+    """Whether each completion that counts for both prompts passed before and after."""
+    return [(before[index], after[index]) for index in before if index in after]
+
+
+def _changed(pairs: Sequence[tuple[bool, bool]], k: int) -> float:
     """Chance that k completions hold one that gets worse, plus that of one that gets better."""
-    pairs = list(zip(before, after, strict=False))
     n = len(pairs)
-    if n < k:
-        return 0.0
     worse = sum(was and not now for was, now in pairs)
     better = sum(now and not was for was, now in pairs)
     return pass_at_k(n, worse, k) + pass_at_k(n, better, k)
