@@ -178,6 +178,11 @@ class _Place:
                 f"{self.theirs.log_probability:.4f} under {engine}, more than "
                 f"{tolerance.certainty:g} apart"
             )
+        if self.ours and self.theirs and self.ours.text == self.theirs.text:
+            numbers = f"number {self.ours.id} under {REFERENCE}, {self.theirs.id} under {engine}"
+            ends = f"{REFERENCE} ends with it, {engine} does not"
+            said = ends if None in (self.ours.id, self.theirs.id) else numbers
+            return f"token {self.position}, {self.ours.text!r}: {said}"
         return (
             f"token {self.position}: {REFERENCE} has {self._seen(self.ours, engine)}, "
             f"{engine} has {self._seen(self.theirs, engine)}"
@@ -241,7 +246,8 @@ def _by_id(ours: Trace, theirs: Trace, tolerance: Tolerance) -> _Found:
 def _ended(at: int, gaps: _Gaps, ours: Drawn, theirs: Drawn, tolerance: Tolerance) -> _Found:
     """Two tokens differ: a tie, or not."""
     rival = ours.others.get(theirs.text)
-    is_tie = rival is not None and abs(ours.log_probability - rival) < tolerance.tie
+    near = rival is not None and abs(ours.log_probability - rival) < tolerance.tie
+    is_tie = near and ours.text != theirs.text  # of two tokens spelled alike, one is told of
     place = None if is_tie else _Place(at, ours, theirs)
     return _Found(at, gaps.largest, is_tie, place)
 
