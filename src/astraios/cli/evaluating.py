@@ -151,7 +151,9 @@ def _carry_out(planned: Plan, data: Path | None, sandbox: str, as_json: bool) ->
     from astraios.cli.tuning import embedded
     from astraios.errors import WorkError
     from astraios.studies.single_run import evaluate as carry_out
+    from astraios.studies.single_run import prepare
 
+    ready = prepare(planned, data_dir=data, sandbox=sandbox)
     if any(not one.is_generated for one in planned.asked):
         from astraios.training.process import settle
 
@@ -159,7 +161,7 @@ def _carry_out(planned: Plan, data: Path | None, sandbox: str, as_json: bool) ->
     if planned.embedded is not None:
         embedded(planned.embedded, planned.request.out)
     results = []
-    for result in carry_out(planned, data_dir=data, sandbox=sandbox, bars=bar):
+    for result in carry_out(ready, bars=bar):
         results.append(result)
         if result.was_done:
             say(f"{result.asked.label}: done already, nothing to do")
@@ -221,12 +223,15 @@ def _foretell(planned: Plan, data: Path | None, as_json: bool) -> None:
 
 def _facts(planned: Plan) -> dict[str, Any]:
     """What holds for all runs."""
+    from dataclasses import replace
+
     from astraios.runs import is_done
     from astraios.studies.serving import engine_class
 
     if not planned.asked:
         return {"base": planned.base.source}
-    base, config = planned.base, planned.asked[0].config
+    config = planned.asked[0].config
+    base = replace(planned.base, revision=config.revision)
     found = engine_class(config.engine)
     compared = config.engine != "hf" and found.runs_model and config.parity == "check"
     there = base.folder is not None and (base.embedded is None or is_done(base.folder.parent))

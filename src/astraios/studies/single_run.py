@@ -27,7 +27,7 @@ from astraios.tasks import Problem
 if TYPE_CHECKING:
     from astraios.generation.shared_base import SharedBase
 
-__all__ = ["Bars", "Result", "evaluate"]
+__all__ = ["Bars", "Ready", "Result", "evaluate", "prepare"]
 
 Bars = Callable[[str, str], AbstractContextManager[Progress]]
 """Label and unit of a piece of work -> the progress function it is to call."""
@@ -48,38 +48,59 @@ class Result:
     """None where nothing was to be judged."""
 
 
-def evaluate(planned: Plan, *, data_dir: Path | None, sandbox: str, bars: Bars) -> Iterator[Result]:
-    """Generate, judge and score what is missing; results come as they are there.
+@dataclass(frozen=True)
+class Ready:
+    """A plan whose data, toolchains and sandbox are there."""
+
+    plan: Plan
+    problems: Problems
+    sandbox: str
+    """Level of isolation."""
+
+
+def prepare(planned: Plan, *, data_dir: Path | None, sandbox: str) -> Ready:
+    """Look for all that is needed beside models, so that a lack is told before hours of work.
 
     Args:
-        planned: what to do.
+        planned: what is to be done.
         data_dir: folder of benchmark files.
         sandbox: level of isolation asked for.
-        bars: shows how far a piece of work is.
 
     Raises:
-        UsageError: if something is missing or does not fit; nothing was generated.
-        WorkError: if the work fails; what is there stays, and the same request goes on.
+        MissingToolError: if a toolchain is not here.
+        MissingDataError: if a task's problems are not.
+        SandboxError: if there is no such isolation here.
     """
     lacking = [one.lacking for one in planned.asked if one.lacking]
     if lacking:
         raise MissingToolError(f"{lacking[0]}; or generate now and judge later: --generate-only")
     problems = {one.task.name: one.task.problems(data_dir) for one in planned.asked}
-    done = {one: one.is_through for one in planned.asked}
-    level = sandbox
-    if any(one.task.checker and one.judging and not done[one] for one in planned.asked):
-        with open_sandbox(sandbox_level(sandbox), jobs=1) as opened:  # told before hours of work
-            level = opened.level
-    for group in _generated(planned, problems, bars):
+    if any(one.task.checker and one.judging and not one.is_through for one in planned.asked):
+        with open_sandbox(sandbox_level(sandbox), jobs=1) as opened:
+            sandbox = opened.level
+    return Ready(planned, problems, sandbox)
+
+
+def evaluate(ready: Ready, *, bars: Bars) -> Iterator[Result]:
+    """Generate, judge and score what is missing; results come as they are there.
+
+    Args:
+        ready: what to do.
+        bars: shows how far a piece of work is.
+
+    Raises:
+        UsageError: if a model is missing, or an adapter does not fit.
+        WorkError: if the work fails; what is there stays, and the same request goes on.
+    """
+    done = {one: one.is_through for one in ready.plan.asked}
+    for group in _generated(ready, bars):
         for one in group:
-            graded = _judged(one, problems, level, bars, done[one])
+            graded = _judged(one, ready, bars, done[one])
             counts = read_manifest(one.folder).counts
             yield Result(one, int(counts.get("n_faults", 0)), done[one], graded)
 
 
-def _judged(
-    one: Asked, problems: Problems, sandbox: str, bars: Bars, was_done: bool
-) -> GradeResult | None:
+def _judged(one: Asked, ready: Ready, bars: Bars, was_done: bool) -> GradeResult | None:
     if one.judging is None or one.judged is None:
         return None
     with bars(f"judge {one.label}", "programs") as progress:
@@ -87,17 +108,18 @@ def _judged(
             one.task,
             one.folder,
             one.judged,
-            problems=problems[one.task.name],
+            problems=ready.problems[one.task.name],
             config=one.judging,
-            sandbox=sandbox,
+            sandbox=ready.sandbox,
             inputs={"samples": one.folder.name},
             progress=progress,
         )
     return result_of(one.task, run, was_done)
 
 
-def _generated(planned: Plan, problems: Problems, bars: Bars) -> Iterator[list[Asked]]:
+def _generated(ready: Ready, bars: Bars) -> Iterator[list[Asked]]:
     """The tasks of one adapter after the other, once all their completions are there."""
+    planned, problems = ready.plan, ready.problems
     groups: dict[Adapter | None, list[Asked]] = {}
     for one in planned.asked:
         groups.setdefault(one.adapter, []).append(one)
@@ -108,7 +130,7 @@ def _generated(planned: Plan, problems: Problems, bars: Bars) -> Iterator[list[A
             missing = [one for one in group if not one.is_generated]
             if missing:
                 here = fetch(adapter, planned.base) if adapter is not None else None
-                if shared is None and n_open > 1 and planned.asked[0].config.engine == "hf":
+                if shared is None and n_open > 1 and _can_share(planned):
                     shared = stack.enter_context(_shared_base(planned))
                 with _engine(planned, missing[0], here, problems, shared) as (engine, parity):
                     for one in missing:
@@ -161,6 +183,12 @@ def _engine(
     root = planned.request.out / "eval"
     with trusted_engine(first.config, model, first.task, problems[first.task.name], root) as opened:
         yield opened
+
+
+def _can_share(planned: Plan) -> bool:
+    """Whether one base in memory serves all adapters: by `hf` in this process."""
+    config = planned.asked[0].config
+    return config.engine == "hf" and "," not in config.device
 
 
 def _shared_base(planned: Plan) -> SharedBase:

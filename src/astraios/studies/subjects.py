@@ -106,15 +106,14 @@ def find(model: str, out: Path) -> tuple[Base, Adapter | None]:
     path = Path(model)
     if path.is_dir():
         return _local(path, out)
-    paper = published.find(model)
+    name, revision = _hub_id(model, "model")
+    paper = published.find(name)
     if paper is not None:
         if paper.is_adapter:
-            return Base(paper.base_model), _of_paper(paper)
-        whole = Base(
-            paper.hub_id, None, paper.revision, method=paper.method, known=paper.base_model
-        )
+            return Base(paper.base_model), _of_paper(paper, revision)
+        revision = revision or paper.revision
+        whole = Base(paper.hub_id, None, revision, method=paper.method, known=paper.base_model)
         return whole, None
-    name, revision = _hub_id(model, "model")
     if any(name.startswith(f"{known.partition('-')[0]}-") for known in EMBEDDED):
         raise UnknownNameError("embedded base model", name, EMBEDDED)
     return Base(name, None, revision), None
@@ -144,13 +143,17 @@ def find_adapter(adapter: str, base: Base, method: str | None = None) -> Adapter
         found = _run_of(path)
         made = _trained(*found) if found is not None else _folder(path, method)
     else:
-        paper = published.find(adapter)
+        name, revision = _hub_id(adapter, "adapter")
+        paper = published.find(name)
         if paper is not None and not paper.is_adapter:
             raise ConfigError(
                 f"{paper.name} is a whole model and no adapter: evaluate it by itself, "
                 f"`astraios eval {paper.name}`"
             )
-        made = _of_paper(paper) if paper is not None else _on_hub(adapter, method)
+        if paper is not None:
+            made = _of_paper(paper, revision)
+        else:
+            made = Adapter(adapter, None, method, revision=revision, hub_id=name)
     if method is not None and made.method not in (None, method):
         raise _made_otherwise(adapter, str(made.method), method)
     check_base(made.name, made.base, base)
@@ -299,20 +302,16 @@ def _folder(path: Path, method: str | None) -> Adapter:
     )
 
 
-def _of_paper(paper: published.PublishedModel) -> Adapter:
+def _of_paper(paper: published.PublishedModel, revision: str | None) -> Adapter:
+    revision = revision or paper.revision
     return Adapter(
-        paper.where,
+        f"{paper.hub_id}@{revision}" if revision else paper.hub_id,
         None,
         paper.method,
-        revision=paper.revision,
+        revision=revision,
         hub_id=paper.hub_id,
         base=paper.base_model,
     )
-
-
-def _on_hub(adapter: str, method: str | None) -> Adapter:
-    hub_id, revision = _hub_id(adapter, "adapter")
-    return Adapter(adapter, None, method, revision=revision, hub_id=hub_id)
 
 
 def _hub_id(text: str, kind: str) -> tuple[str, str | None]:
