@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +12,19 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
 pytest.importorskip("transformers", reason="needs transformers: pip install 'astraios[train]'")
 
+from astraios import tasks
 from astraios.data.chat import Chat
+from astraios.evaluation.config import EvaluationConfig
+from astraios.evaluation.export import export
+from astraios.evaluation.generate import generate
 from astraios.generation.engines.hf import HFEngine
-from astraios.records import InstructionRecord, Prompt
+from astraios.generation.keys import prompt_sha
+from astraios.records import InstructionRecord, Prompt, Sample, Sampling
 from astraios.templates import template
 
 pytestmark = pytest.mark.train
+
+ROWS = Path(__file__).parents[1] / "tasks" / "rows"
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -56,12 +66,18 @@ SPOKEN = CODE.filter(str.strip)
 
 
 @pytest.fixture(scope="module")
-def texts():
-    """Both texts of one record: what it is asked with and what it is tuned on."""
+def engine_of():
+    """A tiny random model whose tokenizer has a chat template."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    config = GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=400, n_positions=32)
+    config = GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=256, n_positions=1024)
     model = GPT2LMHeadModel(config)
+    return lambda chat_template: HFEngine(model, _tokenizer(chat_template))
+
+
+@pytest.fixture(scope="module")
+def texts(engine_of):
+    """Both texts of one record: what it is asked with and what it is tuned on."""
 
     def made(chat_template, instruction, opening, response):
         tokenizer = _tokenizer(chat_template)
@@ -70,7 +86,7 @@ def texts():
         )
         text = template("chat").prompt(record.instruction, record.opening)
         prompt = Prompt(problem_id="0", text=text, kind="chat")
-        asked = HFEngine(model, tokenizer).spelled(prompt)
+        asked = engine_of(chat_template).spelled(prompt)
         assert asked.kind == "chat"
         return asked.text, Chat(tokenizer, "all").text(record).text
 
@@ -118,3 +134,41 @@ def test_a_template_that_opens_turns_with_more_than_it_trains_on_asks_otherwise(
     assert not trained.startswith(asked)
     asked, trained = texts(THINKING, "Add.", "def add(a, b):\n", "    return a + b")
     assert trained.startswith(asked)
+
+
+@pytest.mark.parametrize("name", ["minipack-synthesize", "humanevalexplainsynthesize-python"])
+def test_a_run_keeps_the_spelled_conversation(engine_of, tmp_path, name):
+    task = tasks.task(name)
+    problems = task.problems(ROWS)
+    sampling = Sampling(n_samples=1, temperature=0.0, max_new_tokens=3)
+    config = EvaluationConfig(
+        task=name,
+        task_version=task.version,
+        template="chat",
+        sampling=sampling,
+        base_model="tiny",
+        limit_problems=2,
+    )
+    engine = engine_of(CHATML)
+    run = generate(
+        task,
+        engine,
+        sampling,
+        tmp_path / "run",
+        config=config,
+        problems=problems,
+        template="chat",
+        limit=2,
+    )
+    prompts = {(p.problem_id, p.turn): p for p in run.read("prompts", Prompt)}
+    samples = list(run.read("samples", Sample))
+    assert len(prompts) == len(samples) == 2 * (2 if "explain" in name else 1)
+    for sample in samples:
+        prompt = prompts[sample.problem_id, sample.turn]
+        assert prompt.kind == "chat"
+        assert prompt.text.startswith("<|im_start|>user\n")
+        assert sample.prompt_sha == prompt_sha(prompt.text)
+    export(run.folder, tmp_path / "out.json", "harness", data_dir=ROWS)
+    texts = [text for texts in json.loads((tmp_path / "out.json").read_bytes()) for text in texts]
+    heads = [task.head(problem).rstrip() for problem in problems[:2]]
+    assert [text.startswith(head) for text, head in zip(texts, heads, strict=True)] == [True, True]

@@ -182,6 +182,8 @@ class Reader:
             for prompt, ids in zip(prompts, encoded, strict=True)
             if prompt.kind != "chat"
         ]
+        if not plain:
+            return
         again = self._tokenizer.batch_decode(
             [ids for _, ids in plain],
             skip_special_tokens=False,
