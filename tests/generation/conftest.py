@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ transformers = pytest.importorskip("transformers", reason="generation needs tran
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers  # noqa: E402
 
+from astraios.generation import Model  # noqa: E402
 from astraios.records import Prompt  # noqa: E402
+from astraios.studies.serving import load_tuned  # noqa: E402
 
 TEXTS = (
     "def add(x, y):\n    return x + y\n",
@@ -138,6 +141,26 @@ def make_model():
 @pytest.fixture(scope="session")
 def model():
     return _model("gpt_bigcode")
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory, model, tokenizer):
+    """Folder of the model and its tokenizer, as other processes find them."""
+    folder = tmp_path_factory.mktemp("stored") / "base"
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def described(stored):
+    """Describes the stored model for `Engine.open`."""
+
+    def make(**fields: Any) -> Model:
+        load = partial(load_tuned, stored, None, None, None, "float32")
+        return Model(**{"load": load, "base_model": str(stored), **fields})
+
+    return make
 
 
 @pytest.fixture(scope="session")
