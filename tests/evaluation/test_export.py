@@ -421,9 +421,10 @@ def test_samples_of_other_data_are_refused(tmp_path):
 
 
 def test_a_run_is_cut_as_its_version_cuts():
-    for name in ("devign@clean", "humanevalfixtests-go@original", "recode-format@nominal-3"):
-        task = tasks.task(name)
-        assert task_of_version(task.name, task.version).version == task.version
+    for name in tasks.names():
+        for edition in tasks.task(name).editions:
+            task = tasks.task(f"{name}@{edition}")
+            assert task_of_version(task.name, task.version).version == task.version
     perturbed = tasks.task(f"{SYNTHESIZE}@original+perturb-format")
     assert task_of_version(perturbed.name, perturbed.version).base.is_original
     assert task_of_version(SYNTHESIZE, "clean-1+tests-0123456789ab").version == "clean-1"
@@ -475,3 +476,22 @@ def test_nothing_else_is_overwritten(run_of, tmp_path):
 def test_equal_completions_are_equal_bytes(run_of, tmp_path):
     run = run_of(SYNTHESIZE)
     assert written(run, tmp_path / "a.json.gz") == written(run, tmp_path / "b.json.gz")
+
+
+def test_faults_in_samples_are_faults_of_their_verdicts(tmp_path):
+    task = tasks.task(SYNTHESIZE)
+    fault = {"finish": Finish.FAULT, "fault": "no luck"}
+    samples = [
+        one
+        for problem in task.problems(ROWS)
+        for one in (sample(problem, 0, "\n    return ?"), sample(problem, 1, "", **fault))
+    ]
+    run = generated(tmp_path / "run", task, samples)
+    written(run, tmp_path / "out.jsonl", "samples")
+    options = {"data_dir": ROWS, "out": tmp_path / "g", "jobs": 1, "references": False}
+    result = grade(tmp_path / "out.jsonl", SYNTHESIZE, **options)
+    assert result.outcomes == {"compile_error": 4, "fault": 4}
+    found = list(read_run(result.run).read("verdicts", Verdict))
+    assert {v.detail for v in found if v.outcome == "fault"} == {"no luck"}
+    # what was graded is exported with its faults
+    assert written(result.run, tmp_path / "2.jsonl", "samples").count(b"no luck") == 4

@@ -250,7 +250,7 @@ def _must_be_whole(source: _Source, n_samples: int, n_faults: int) -> None:
             f"{str(source.where)!r}: {n_faults} of {n_samples} samples are faults, which have no "
             f"completion to write ({first}); {remedy}"
         )
-    most = max(source.answers.counts, default=0)
+    most = max(source.answers.counts[: len(source.problems)], default=0)
     for problem in source.problems:
         indexes = []
         for turns in source.samples(problem):

@@ -89,7 +89,7 @@ def _generate(
 
     config = job.config
     assert isinstance(config, EvaluationConfig)
-    task = tasks.task(config.task)
+    task = tasks.task_of_version(config.task, config.task_version)
     adapter = root / job.inputs["adapter"] / ADAPTER if "adapter" in job.inputs else None
     prepared = root / PREPARED / (job.inputs.get("adapter") or _part(config.base_model))
     model = model_of(config, base=_model_folder(job, root), adapter=adapter, folder=prepared)
@@ -120,7 +120,7 @@ def _judge(
 ) -> None:
     config = job.config
     assert isinstance(config, JudgeConfig)
-    task = tasks.task(config.task)
+    task = tasks.task_of_version(config.task, config.task_version)
     judge(
         task,
         root / job.inputs["samples"],
