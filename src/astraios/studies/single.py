@@ -181,6 +181,8 @@ def _ask(request: Request, base: Base, adapter: Adapter | None, task: Task[Any])
         if not file.is_file():
             raise MissingDataError(f"generations file {str(file)!r} does not exist")
         inputs["completions"] = checksum(file)
+    if "model" in config.engine_options:
+        inputs["served-model"] = str(config.engine_options["model"])
     mark = digest({"config": identity(config), "inputs": inputs})
     judging, lacking = None, ""
     if not request.generate_only:
