@@ -63,7 +63,9 @@ class _Standing:
 def _of_model(frames: Frames, model: str, task: str) -> Answer:
     standing = _standing(frames, model, task)
     if standing is None:
-        return Answer(f"Every verdict on {task} is a fault of the grader: nothing can be said.")
+        return Answer(
+            f"Every verdict on {task} is a fault of the engine or grader: nothing can be said."
+        )
     top, best = standing.best, standing.method
     score = (
         f"{_percent(top['value'])} pass@1 on {task} "

@@ -20,7 +20,7 @@ def basis(frames: Frames, rates: pd.DataFrame) -> str:
         parts[0] += f", averaged over {_range(rates['n_seeds'])} training seeds"
     parts.append("95 % bootstrap intervals over problems (10,000 resamples)")
     n_faults = int(rates["n_faults"].sum()) if len(rates) else 0
-    parts.append(f"{n_faults} fault{'' if n_faults == 1 else 's'} of the grader left out")
+    parts.append(f"{n_faults} fault{'' if n_faults == 1 else 's'} of the engine or grader left out")
     parts.append(f"sandbox: {sandbox(frames)}")
     flat = rates[rates["value"].isin([0.0, 1.0])] if len(rates) else rates
     if len(flat):

@@ -36,8 +36,8 @@ def render(frames: Frames) -> Table:
         columns.insert(0, Column("model", "Model"))
     n_faults = int((frames.verdicts["outcome"] == Outcome.FAULT).sum())
     caption = (
-        f"What became of {len(frames.verdicts):,} completions, all seeds together. A fault is the "
-        f"grader's own failure and is never the model's: {n_faults} here. "
+        f"What became of {len(frames.verdicts):,} completions, all seeds together. A fault is a "
+        f"failure of the engine or the grader, never the model's: {n_faults} here. "
         f"Sandbox: {sandbox(frames)}."
     )
     return Table(tuple(columns), tuple(rows), caption)
