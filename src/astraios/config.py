@@ -324,9 +324,10 @@ def vllm_python() -> str | None:
     return os.environ.get("ASTRAIOS_VLLM_PYTHON") or None
 
 
-def child_environment(**changes: str) -> dict[str, str]:
-    """Our environment with `changes`, for a program of the user's own, such as a model server."""
-    return {**os.environ, **changes}
+def foreign_environment(**changes: str) -> dict[str, str]:
+    """Our environment with `changes`, for a program that runs in another Python installation."""
+    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if name not in ours} | changes
 
 
 def tool_environment(keep: Iterable[str] = ("PATH", "LANG", "LC_ALL", "TMPDIR")) -> dict[str, str]:

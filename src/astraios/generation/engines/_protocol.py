@@ -13,7 +13,7 @@ from astraios.generation import Drawn
 from astraios.generation.engines._http import Failed, Refused, Server
 from astraios.generation.engines._models import key_hint, listed
 from astraios.generation.engines._options import ServerOptions
-from astraios.generation.keys import prompt_sha, stream
+from astraios.generation.keys import prompt_sha
 from astraios.records import Finish, Prompt, Sample, Sampling
 
 __all__ = [
@@ -52,14 +52,14 @@ TOO_LONG = re.compile(
 # --- what is sent -----------------------------------------------------------------------------
 
 
-def drawing(sampling: Sampling, prompt: Prompt, index: int) -> dict[str, Any]:
-    """How tokens are drawn: greedily, or by the sample's own seed.
+def drawing(sampling: Sampling, random: int) -> dict[str, Any]:
+    """How tokens are drawn: greedily, or by the seed of the sample's own random stream.
 
     The seed has 31 bits: more than that is not taken everywhere.
     """
     if sampling.temperature == 0:
         return {"temperature": 0}
-    seed = stream(sampling.seed, prompt.problem_id, index, prompt.turn) & (2**31 - 1)
+    seed = random & (2**31 - 1)
     return {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": seed}
 
 
@@ -259,11 +259,10 @@ def _shown(told: Any) -> str:
 
 
 def explained(
-    refused: Refused, prompt: Prompt, server: Server, options: ServerOptions, model: str
+    refused: Refused, where: str, server: Server, options: ServerOptions, model: str
 ) -> AstraiosError:
-    """The error that says what to change."""
+    """The error that says what to change; `where` names the problem."""
     message = refused.message
-    where = f"problem {prompt.problem_id!r}, turn {prompt.turn}"
     if refused.status in (401, 403):
         return EngineError(f"the server refuses access ({refused}); {key_hint(options)}")
     if refused.status == 404 and ("model" in message.lower() or "model" in refused.code):

@@ -27,7 +27,7 @@ from astraios.generation.engines._http import Client, Failed, Refused
 from astraios.generation.engines._models import served_model
 from astraios.generation.engines._options import OpenAIOptions
 from astraios.generation.engines._text_answer import TextAnswer
-from astraios.generation.keys import prompt_sha, wanted
+from astraios.generation.keys import prompt_sha, stream, wanted
 from astraios.records import Finish, Prompt, Sample, Sampling
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,8 @@ class OpenAIEngine(Engine):
     ) -> Sample:
         prompt, index = job
         path, body = self._question(prompt)
-        body |= {"max_tokens": sampling.max_new_tokens, **protocol.drawing(sampling, prompt, index)}
+        random = stream(sampling.seed, prompt.problem_id, index, prompt.turn)
+        body |= {"max_tokens": sampling.max_new_tokens, **protocol.drawing(sampling, random)}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         if self._options.logprobs:
             body["logprobs"] = True if path == protocol.CHAT else 1
@@ -271,7 +272,8 @@ class OpenAIEngine(Engine):
 
     def _explained(self, refused: Refused, job: Any) -> AstraiosError:
         prompt = job if isinstance(job, Prompt) else next(x for x in job if isinstance(x, Prompt))
-        return protocol.explained(refused, prompt, self._server, self._options, self._model)
+        where = f"problem {prompt.problem_id!r}, turn {prompt.turn}"
+        return protocol.explained(refused, where, self._server, self._options, self._model)
 
 
 engine = OpenAIEngine
