@@ -331,9 +331,13 @@ class Fast(Reference):
         return cls(dict(model.options))
 
     def spelled(self, prompt):
-        return prompt if "unspelled" in self.options else super().spelled(prompt)
+        if "other_template" in self.options:
+            return prompt.model_copy(update={"text": f"[{prompt.text}]"})
+        return prompt if "spells_elsewhere" in self.options else super().spelled(prompt)
 
     def trace(self, prompts, n_tokens):
+        if "spells_elsewhere" in self.options:  # as its server does
+            prompts = [super(Fast, self).spelled(prompt) for prompt in prompts]
         if "mute" in self.options:
             raise EngineError("the server tells no log-probabilities")
         made = super().trace(prompts, n_tokens)
@@ -399,6 +403,10 @@ def test_the_reference_and_engines_without_a_model_are_not_compared(gate, tmp_pa
     assert not (tmp_path / "parity").exists()
 
 
+def test_an_engine_whose_server_spells_conversations_is_compared_by_its_tokens(gate):
+    assert gate(spells_elsewhere=True).n_tokens == 80
+
+
 def test_a_comparison_is_made_once_a_model_and_server(gate):
     first = gate()
     assert gate() == first
@@ -459,7 +467,7 @@ def test_skipping_is_recorded(gate, tmp_path):
         ({"base": "hosted"}, ConfigError, "cannot be compared with hf here: base model 'hosted'"),
         ({"method": "prefix"}, ConfigError, "does not host 'prefix'"),
         ({"mute": True}, EngineError, "tells no log-probabilities"),
-        ({"unspelled": True}, EngineError, "chat template"),
+        ({"other_template": True}, EngineError, r"problem 't/0' as '\[t/0.*same chat template"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_with_the_way_on(gate, options, error, message):

@@ -56,7 +56,8 @@ TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
         "bfloat16": Tolerance(tie=0.25, certainty=0.5),
     }
 )
-"""Precision of the weights -> tolerances: a few steps of its numbers between 16 and 32."""
+"""Precision of the weights -> tolerances. Half precisions: a few steps of their numbers between 16
+and 32; float32: what long sums in another order come to."""
 
 
 def parity_prompts(

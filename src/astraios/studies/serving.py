@@ -176,8 +176,7 @@ def _compared(
                 asked, reference = _reference(found, model, prompts)
                 _give_memory_back()
                 engine = stack.enter_context(found.open(model))
-                _must_spell(engine, prompts, asked)
-                chosen = _chosen(engine, asked)
+                chosen = _chosen(engine, _spelled(engine, prompts, asked))
                 parity = compare(
                     asked, reference, chosen, engine=found.name, precision=config.precision
                 ).model_copy(
@@ -256,15 +255,20 @@ def _give_memory_back() -> None:
         torch.cuda.empty_cache()
 
 
-def _must_spell(engine: Engine, prompts: Sequence[Prompt], asked: Sequence[Prompt]) -> None:
-    for prompt, ours in zip(prompts, asked, strict=True):
-        theirs = engine.spelled(prompt)
-        if theirs.text != ours.text:
+def _spelled(engine: Engine, prompts: Sequence[Prompt], ours: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts as `engine` reads them, which must not differ from how `hf` does.
+
+    An engine that leaves a conversation as it is has a server that spells it: its tokens will tell.
+    """
+    theirs = [engine.spelled(prompt) for prompt in prompts]
+    for prompt, one, other in zip(prompts, theirs, ours, strict=True):
+        if one.text not in (prompt.text, other.text):
             raise EngineError(
                 f"engine {engine.name!r} spells the conversation of problem "
-                f"{prompt.problem_id!r} as {theirs.text!r}, hf as {ours.text!r}; give both the "
+                f"{prompt.problem_id!r} as {one.text!r}, hf as {other.text!r}; give both the "
                 f"same chat template; {REMEDY}"
             )
+    return theirs
 
 
 def _chosen(engine: Engine, asked: Sequence[Prompt]) -> list[list[Drawn]]:
