@@ -194,6 +194,19 @@ def test_a_method_that_its_engine_cannot_host_is_refused_early(
     )
 
 
+def test_the_study_of_the_page_is_sound() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "parity.md").read_text()
+    settings = page.partition("```yaml\n")[2].partition("```")[0]
+    models = "base_models: [bigcode/starcoderbase-1b, bigcode/starcoderbase-7b]"
+    read = parse_yaml(YAML.replace("base_models: [a/one, a/two]", models) + settings, Study)
+    check(read)
+    found = asked(read)
+    first, second = read.base_models
+    assert (found[first, "fft"].engine, found[first, "adapterh"].engine) == ("vllm", "hf")
+    assert found[second, "ia3"].engine_options == {"url": "http://127.0.0.1:8001"}
+    assert found[first, "ia3"].engine_options == {"url": "http://127.0.0.1:8000"}
+
+
 def test_an_arm_alone_has_the_config_of_the_plan() -> None:
     read = study("evaluation.precision=bfloat16")
     config = evaluation_config(read, Arm("a/one", BASE, 0), task("minipack-synthesize"))

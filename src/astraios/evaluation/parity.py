@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 REFERENCE = "hf"
 N_PROMPTS = 8
 N_TOKENS = 48
-REMEDY = "parity=skip (--no-parity) goes on without the comparison, which is then recorded"
+REMEDY = (
+    "parity=skip (`astraios eval --no-parity`, in a study evaluation.parity=skip) goes on without "
+    "the comparison, which is then recorded"
+)
 
 Trace = Sequence[Drawn]
 
