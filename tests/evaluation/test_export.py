@@ -25,6 +25,7 @@ from astraios.evaluation.export import FORMATS, export
 from astraios.evaluation.grade import grade
 from astraios.evaluation.imports import Generations
 from astraios.evaluation.judge import judge, judge_config
+from astraios.generation.keys import prompt_sha
 from astraios.records import Finish, RunKind, Sample, Verdict
 from astraios.runs import Run, read_run
 from astraios.tasks import task_of_version
@@ -354,6 +355,21 @@ def test_samples_of_a_chat_template_are_taken_with_a_warning(run_of, tmp_path, c
     assert "not the task's" in caplog.text and "it is taken as given" in caplog.text
 
 
+def test_conversations_that_a_server_spelled_are_known(tmp_path, caplog):
+    """Their hash is that of the messages, which the task makes again."""
+    task, other = tasks.task(SYNTHESIZE), tasks.task("humanevalfixtests-python")
+    path = tmp_path / "samples.jsonl"
+    with path.open("w") as out:
+        for problem in task.problems(ROWS):
+            sha = prompt_sha(task.prompt(problem, (), "chat").text)
+            made = sample(problem, 0, "x").model_copy(update={"prompt_sha": sha})
+            out.write(made.model_dump_json() + "\n")
+    assert Generations(path, task, task.problems(ROWS), ROWS).check(tasks.names()) == 4
+    assert caplog.text == ""
+    with pytest.raises(GenerationsError, match=f"prompts of {SYNTHESIZE}; did you mean"):
+        Generations(path, other, other.problems(ROWS), ROWS).check(tasks.names())
+
+
 # --- what may not be hidden ---
 
 
@@ -421,10 +437,10 @@ def test_samples_of_other_data_are_refused(tmp_path):
 
 
 def test_a_run_is_cut_as_its_version_cuts():
-    for name in tasks.names():
-        for edition in tasks.task(name).editions:
-            task = tasks.task(f"{name}@{edition}")
-            assert task_of_version(task.name, task.version).version == task.version
+    names = ("humanevalfixtests-go", "devign-oneshot", "bigclonebench", "aatk", "humaneval")
+    made = [tasks.task(f"{name}@{one}") for name in names for one in tasks.task(name).editions]
+    for task in (*made, tasks.task("recode-format@nominal-3"), tasks.task("minipack-robust")):
+        assert task_of_version(task.name, task.version).version == task.version
     perturbed = tasks.task(f"{SYNTHESIZE}@original+perturb-format")
     assert task_of_version(perturbed.name, perturbed.version).base.is_original
     assert task_of_version(SYNTHESIZE, "clean-1+tests-0123456789ab").version == "clean-1"

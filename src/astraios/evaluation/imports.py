@@ -10,7 +10,8 @@
 Any of them may be gzip. A file is checked to its end before anything is run: what it holds for
 which problem, whether each problem has as many samples as the others, and whether the texts begin
 as the task's do. If another task fits instead, it is named. Raw samples tell by a hash which prompt
-they answer; one that no task asks, such as a chat template's, cannot be checked, and is warned of.
+they answer; one that no task asks, as one that a tokenizer spelled, cannot be checked: a warning
+says so.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from astraios.evaluation.generations_file import (
 from astraios.generation.keys import prompt_sha
 from astraios.records import Finish, Sample
 from astraios.tasks import Problem, Task
-from astraios.templates import TEMPLATES
+from astraios.templates import NAMES
 
 log = logging.getLogger(__name__)
 
@@ -409,7 +410,7 @@ def _fit(task: Task[Any], item: Item, openings: tuple[str, ...]) -> bool:
 
 def _prompt_shas(task: Task[Any], problem: Problem) -> set[str]:
     found = set()
-    for template in TEMPLATES:
+    for template in NAMES:
         try:
             prompt = task.prompt(problem, (), template)
         except ValueError:  # this task is not asked with that template
