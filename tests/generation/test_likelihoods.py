@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from astraios import methods, registry
+from astraios.errors import EngineError
 from astraios.generation.engines.hf import HFEngine
-from astraios.records import Sampling
+from astraios.records import Prompt, Sampling
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -87,3 +88,81 @@ def test_answers_beyond_the_context_have_none(model, tokenizer, make_prompts):
         [prompt.model_copy(update={"answers": (" yes", " no " * 200)})], GREEDY
     )
     assert sample.completion is not None and sample.likelihoods is None
+
+
+@pytest.mark.parametrize("name", ["fft", "lora", "ptuning", "ia3", "parallel"])
+def test_they_can_be_asked_alone_in_the_order_of_the_prompts(
+    name, make_model, tokenizer, make_prompts
+):
+    method = registry.load(methods, "method", name)
+    model = tuned(method, make_model("gpt_bigcode"))
+    prompts = [
+        p.model_copy(update={"answers": ANSWERS[: 1 + i % 3]})
+        for i, p in enumerate(make_prompts(9))
+    ]
+    told = list(HFEngine(model, tokenizer, method).log_likelihoods(prompts))
+    for prompt, values in zip(prompts, told, strict=True):
+        assert list(values) == list(prompt.answers)
+        expected = {a: plain(method, model, tokenizer, prompt.text, a) for a in prompt.answers}
+        assert values == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_text_after_the_end_token_has_its_perplexity(model, tokenizer):
+    text = "def add(x, y):\n    return x + y\n"
+    ids = tokenizer(text)["input_ids"]
+    (told,) = HFEngine(model, tokenizer).log_likelihoods(
+        [Prompt(problem_id="text", text="<|endoftext|>", answers=(text,))]
+    )
+    row = torch.tensor([[0, *ids]])
+    with torch.no_grad():
+        loss = model(row, labels=row).loss  # transformers' own: mean over all tokens but the first
+    assert -told[text] / len(ids) == pytest.approx(float(loss), abs=1e-5)
+
+
+def test_prompts_and_answers_without_room_have_none(model, tokenizer, make_prompts):
+    (short,) = make_prompts(1, answers=(" yes",))
+    full = short.model_copy(update={"problem_id": "full", "text": "x + 1 " * 200})
+    far = short.model_copy(update={"problem_id": "far", "answers": (" no" * 200,)})
+    told = list(HFEngine(model, tokenizer).log_likelihoods([full, short, far]))
+    assert told[0] is None and told[1] is not None and told[2] is None
+    (cut, _) = HFEngine(model, tokenizer, long_prompts="cut").log_likelihoods([full, short])
+    ids = tokenizer(full.text)["input_ids"]
+    n_answer = len(tokenizer(" yes")["input_ids"])
+    kept = plain(
+        registry.load(methods, "method", "fft"),
+        model,
+        tokenizer,
+        full.text,
+        " yes",
+        model.config.n_positions - n_answer,
+    )
+    assert len(ids) > model.config.n_positions
+    assert cut[" yes"] == pytest.approx(kept, abs=1e-4)
+
+
+def test_running_out_of_memory_makes_smaller_passes_of_the_same_values(
+    make_model, tokenizer, make_prompts
+):
+    prompts = [p.model_copy(update={"answers": ANSWERS}) for p in make_prompts(9)]
+    expected = list(HFEngine(make_model("gpt_bigcode"), tokenizer).log_likelihoods(prompts))
+    model = make_model("gpt_bigcode")
+    sizes = []
+
+    def small(_module, _args, kwargs):
+        sizes.append(kwargs["attention_mask"].numel())
+        if sizes[-1] > 200:
+            raise torch.OutOfMemoryError("too large")
+
+    model.register_forward_pre_hook(small, with_kwargs=True)
+    told = list(HFEngine(model, tokenizer).log_likelihoods(prompts))
+    assert max(sizes) > 200
+    for values, right in zip(told, expected, strict=True):
+        assert values == pytest.approx(right, abs=1e-4)
+
+    def never(*_):
+        raise torch.OutOfMemoryError("too large")
+
+    engine = HFEngine(make_model("gpt_bigcode"), tokenizer)
+    engine._decoder.register_forward_pre_hook(never)
+    with pytest.raises(EngineError, match=r"memory does not hold a pass over \d+ tokens"):
+        list(engine.log_likelihoods(prompts[:1]))

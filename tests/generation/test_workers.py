@@ -136,7 +136,7 @@ def test_when_all_have_died_that_is_an_error_and_the_next_call_begins_them_anew(
         next(answers)
         for process in processes(engine):
             os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(EngineError, match="all worker processes have died.*SIGKILL"):
+        with pytest.raises(EngineError, match=r"all worker processes have died.*SIGKILL"):
             list(answers)
         assert len(list(engine.complete(make_prompts(3), GREEDY))) == 3
 

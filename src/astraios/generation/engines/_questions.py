@@ -15,7 +15,6 @@ import logging
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import Any
 
 from astraios.errors import ConfigError, DataError
@@ -54,9 +53,10 @@ class Reader:
         self._n_positions = n_positions
         self._n_virtual = n_virtual
         self._cuts = long_prompts == "cut"
-        special = frozenset(tokenizer.all_special_ids)
-        probe = tokenizer("a")["input_ids"]
-        self._n_added = len(list(takewhile(special.__contains__, probe)))
+        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+        whole = tokenizer("a")["input_ids"]
+        places = (n for n in range(len(whole)) if whole[n : n + len(bare)] == bare)
+        self._n_added = next(places, 0)
         """Special tokens that the tokenizer puts in front of a text."""
 
     def read(
@@ -195,8 +195,8 @@ class Reader:
 
     def _same(self, text: str, again: str) -> bool:
         """Up to a leading space, Unicode's NFC, and spaces that special tokens take."""
-        text, again = _plain(text), _plain(again)
-        if text == again:
+        text, again = _composed(text), _composed(again)
+        if again in (text, text.removeprefix(" "), f" {text}"):
             return True
         added = getattr(self._tokenizer, "added_tokens_decoder", {}).values()
         names = "|".join(re.escape(token.content) for token in added)
@@ -204,12 +204,12 @@ class Reader:
         return bool(names) and beside.sub(r"\1", text) == beside.sub(r"\1", again)
 
 
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFC", text).removeprefix(" ")
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def _changed(prompt: Prompt, again: str) -> str:
-    text, again = _plain(prompt.text), _plain(again)
+    text, again = _composed(prompt.text), _composed(again)
     pairs = zip(text, again, strict=False)
     at = next((n for n, (one, other) in enumerate(pairs) if one != other), None)
     at = min(len(text), len(again)) if at is None else at
