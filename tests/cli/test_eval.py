@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +24,7 @@ from astraios import methods  # noqa: E402
 from astraios.generation.engines.hf import HFEngine  # noqa: E402
 from astraios.records import Finish, RunKind, Sample  # noqa: E402
 from astraios.runs import Run, find_runs  # noqa: E402
-from astraios.training.config import Optimization, TrainingConfig  # noqa: E402
+from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -248,6 +253,74 @@ def test_an_adapter_of_another_base_is_refused_when_it_is_loaded(astraios, place
     assert "for a base model of this shape with other weights" in said.stderr
 
 
+def test_an_embedded_base_is_pretrained_once(astraios, tmp_path, monkeypatch):
+    small = _base_config("minipack-0.1m")
+    for module in ("astraios.training.config", "astraios.studies.subjects"):
+        monkeypatch.setattr(f"{module}.EMBEDDED", {small.name: small})
+    options = ("--out", str(tmp_path), *FEW, "--generate-only", "--json")
+    said = astraios("eval", "minipack-0.1m", *options)
+    assert said.status == 0, said.stderr
+    (base,) = tmp_path.glob("base-minipack-0.1m-*")
+    before = (base / "manifest.json").read_bytes()
+    (one,) = json.loads(said.stdout)["runs"]
+    manifest = json.loads((Path(one["run"]) / "manifest.json").read_text())
+    assert manifest["inputs"] == {"base": base.name}
+    by_folder = astraios("eval", str(base), *options)
+    assert json.loads(by_folder.stdout)["runs"] == [one]
+    assert (base / "manifest.json").read_bytes() == before
+
+
+def _base_config(name: str) -> PretrainingConfig:
+    return PretrainingConfig(
+        name=name,
+        hidden=16,
+        n_layers=2,
+        n_heads=2,
+        n_positions=1024,
+        vocabulary=400,
+        n_tokenizer_documents=400,
+        optimization=Optimization(n_steps=2, batch_size=2, learning_rate=5e-3),
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_ends_as_one_that_was_left_alone(place, tmp_path):
+    options = (*TASK, "--limit-problems", "8", "--n-samples", "4", "--temperature", "0.8")
+    command = [sys.executable, "-m", "astraios", "eval", str(place / "tiny"), *options]
+    command += ["--max-new-tokens", "64", "--batch-tokens", "512", "--sandbox", "best", "--json"]
+    command += ["--adapter", str(place / "lora"), "--adapter", str(place / "adapterp")]
+
+    def run(out: str, kill_after: int | None = None) -> list[dict[str, str]]:
+        environment = {**os.environ, "ASTRAIOS_CACHE": ""}
+        started = subprocess.Popen(
+            [*command, "--out", str(tmp_path / out)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        while kill_after is not None and started.poll() is None:
+            lines = sum(p.read_bytes().count(b"\n") for p in _records(tmp_path / out))
+            if lines >= kill_after:
+                started.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.02)
+        told, _ = started.communicate(timeout=300)
+        return json.loads(told)["runs"] if kill_after is None else []
+
+    whole = run("whole")
+    for lines in (3, 36, 90):
+        run("killed", kill_after=lines)
+    for one, other in zip(run("killed"), whole, strict=True):
+        assert one["scores"] == other["scores"]
+        assert one["outcomes"] == other["outcomes"]
+        assert _samples(one["run"]) == _samples(other["run"])
+
+
+def _records(out: Path) -> list[Path]:
+    return [*out.rglob("samples.jsonl"), *out.rglob("verdicts.jsonl")]
+
+
 # --- from the hub -----------------------------------------------------------------------------
 
 
@@ -345,6 +418,31 @@ def test_a_hub_that_is_not_reached_is_told(run, hub):
     said = run("--adapter", "me/nothing")
     assert said.status == 2
     assert "'me/nothing' is not a folder here and could not be loaded" in said.stderr
+
+
+def _cached(home: Path, name: str, commit: str, folder: Path) -> None:
+    """Puts a repository into a hub cache, as a download of its main branch would."""
+    where = home / "hub" / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, where / "snapshots" / commit)
+    (where / "refs").mkdir()
+    (where / "refs" / "main").write_text(commit)
+
+
+def test_base_and_adapter_come_from_the_cache_of_the_hub(astraios, place, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    _cached(tmp_path / "hf", "me/tiny", "a" * 40, place / "tiny")
+    _cached(tmp_path / "hf", "me/mine", "b" * 40, place / "lora")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    options = (*FEW, "--out", str(tmp_path / "runs"), "--generate-only", "--json")
+    said = astraios("eval", "me/tiny", "--adapter", "me/mine", *options)
+    assert said.status == 0, said.stderr
+    (one,) = json.loads(said.stdout)["runs"]
+    manifest = json.loads((Path(one["run"]) / "manifest.json").read_text())
+    assert manifest["config"]["base_model"] == "me/tiny"
+    assert manifest["inputs"]["base-weights"] == "a" * 40
+    assert (one["adapter"], one["method"]) == ("me/mine", "lora")
 
 
 def test_a_dry_run_downloads_nothing_and_says_what_it_cannot_know(run, hub, place):

@@ -23,6 +23,7 @@ from astraios.studies.serving import model_of, trusted_engine
 from astraios.studies.single import Asked, Plan
 from astraios.studies.subjects import Adapter
 from astraios.tasks import Problem
+from astraios.training.weights import weights_mark
 
 if TYPE_CHECKING:
     from astraios.generation.shared_base import SharedBase
@@ -133,22 +134,31 @@ def _generated(ready: Ready, bars: Bars) -> Iterator[list[Asked]]:
                 if shared is None and n_open > 1 and _can_share(planned):
                     shared = stack.enter_context(_shared_base(planned))
                 with _engine(planned, missing[0], here, problems, shared) as (engine, parity):
+                    marks = _marks(planned, here)
                     for one in missing:
-                        _generate(one, here, engine, parity, problems, bars)
+                        _generate(one, marks, engine, parity, problems, bars)
             yield group
+
+
+def _marks(planned: Plan, adapter: Adapter | None) -> dict[str, str]:
+    """What the names of a base and an adapter stand for today: a commit of the hub, a hash."""
+    marks = {}
+    base, config = planned.base, planned.asked[0].config
+    if base.folder is None and config.engine == "hf":
+        marks["base-weights"] = weights_mark(base.name, config.revision)
+    if adapter is not None and adapter.mark is not None:
+        marks["adapter"] = adapter.mark
+    return marks
 
 
 def _generate(
     one: Asked,
-    adapter: Adapter | None,
+    marks: Mapping[str, str],
     engine: Engine,
     parity: Parity | None,
     problems: Problems,
     bars: Bars,
 ) -> None:
-    inputs = dict(one.inputs)
-    if adapter is not None and adapter.mark is not None:
-        inputs["adapter"] = adapter.mark
     with bars(f"generate {one.label}", "completions") as progress:
         generate(
             one.task,
@@ -159,7 +169,7 @@ def _generate(
             problems=problems[one.task.name],
             template=one.config.template,
             limit=one.config.limit_problems,
-            inputs=inputs,
+            inputs={**one.inputs, **marks},
             parity=parity,
             progress=progress,
         )
