@@ -154,12 +154,12 @@ def _carry_out(planned: Plan, data: Path | None, sandbox: str, as_json: bool) ->
     from astraios.studies.single_run import prepare
 
     ready = prepare(planned, data_dir=data, sandbox=sandbox)
-    if any(not one.is_generated for one in planned.asked):
+    if planned.needs_weights:
         from astraios.training.process import settle
 
         settle()  # before libraries are loaded that talk while they are
-    if planned.embedded is not None:
-        embedded(planned.embedded, planned.request.out)
+        if planned.base.embedded is not None:
+            embedded(planned.base.embedded, planned.request.out)
     results = []
     for result in carry_out(ready, bars=bar):
         results.append(result)
@@ -233,13 +233,12 @@ def _facts(planned: Plan) -> dict[str, Any]:
     config = planned.asked[0].config
     base = replace(planned.base, revision=config.revision)
     found = engine_class(config.engine)
-    compared = config.engine != "hf" and found.runs_model and config.parity == "check"
     there = base.folder is not None and (base.embedded is None or is_done(base.folder.parent))
     where = "here" if there else "pretrained first" if base.embedded else "from the hub"
     return {
         "base": f"{base.source} ({where})",
         "engine": f"{config.engine}, {config.precision}, {config.device}; hosts {found.hosts}",
-        "compared with hf first": "yes" if compared else "no",
+        "compared with hf first": "yes" if planned.is_compared else "no",
         "url": config.engine_options.get("url"),
     }
 

@@ -36,6 +36,8 @@ DECIDED = ("task", "task_version", "base_model", "method", "adapter")
 
 LOCAL = ("hf", "replay")
 """Engines without a server."""
+SERVED = ("openai",)
+"""Engines whose models are elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,18 @@ class Plan:
     """Adapters on the hub whose method only their files tell; they are not here yet."""
 
     @property
-    def embedded(self) -> str | None:
-        """The embedded base that has to be there before anything is generated."""
-        to_do = any(not one.is_generated for one in self.asked)
-        return self.base.embedded if to_do else None
+    def is_compared(self) -> bool:
+        """Whether the engine has to choose the tokens of `hf` first."""
+        config = self.asked[0].config
+        runs_model = engine_class(config.engine).runs_model
+        return config.engine != "hf" and runs_model and config.parity == "check"
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether base and adapters have to be here, for something that is not generated yet."""
+        engine = self.asked[0].config.engine
+        here = engine not in SERVED and engine_class(engine).runs_model
+        return (here or self.is_compared) and any(not one.is_generated for one in self.asked)
 
 
 # --- planning ---------------------------------------------------------------------------------

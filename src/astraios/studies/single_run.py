@@ -130,7 +130,9 @@ def _generated(ready: Ready, bars: Bars) -> Iterator[list[Asked]]:
         for adapter, group in groups.items():
             missing = [one for one in group if not one.is_generated]
             if missing:
-                here = fetch(adapter, planned.base) if adapter is not None else None
+                here = adapter
+                if adapter is not None and planned.needs_weights:
+                    here = fetch(adapter, planned.base)
                 if shared is None and n_open > 1 and _can_share(planned):
                     shared = stack.enter_context(_shared_base(planned))
                 with _engine(planned, missing[0], here, problems, shared) as (engine, parity):
