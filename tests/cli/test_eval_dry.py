@@ -170,6 +170,13 @@ def test_every_adapter_is_asked_every_task(dry):
     ]
 
 
+def test_editions_are_told_apart_and_two_names_of_a_task_are_one(dry):
+    names = ("devign", "defect_detection", "devign@clean")
+    told = dry(BASE, *(part for name in names for part in ("--task", name)))
+    assert [run["task"] for run in told["runs"]] == ["devign", "devign@clean"]
+    assert told["runs"][0]["run"] != told["runs"][1]["run"]
+
+
 def test_an_embedded_base_would_be_pretrained_first(dry, tmp_path):
     told = dry("minipack-0.7m", "--task", "minipack-fix")
     folder = f"base-minipack-0.7m-{fingerprint(EMBEDDED['minipack-0.7m'])}"

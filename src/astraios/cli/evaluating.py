@@ -189,7 +189,7 @@ def _row(result: Result) -> dict[str, Any]:
     return {
         "adapter": asked.config.adapter,
         "method": asked.config.method,
-        "task": asked.task.name,
+        "task": asked.name,
         "scores": [s.model_dump(mode="json") for s in graded.scores] if graded else [],
         "outcomes": graded.outcomes if graded else {},
         "run": asked.folder,
@@ -252,7 +252,7 @@ def _outlook(one: Asked, data: Path | None) -> dict[str, Any]:
         "adapter": config.adapter,
         "method": config.method,
         "adapter_files": _files(one),
-        "task": one.task.name,
+        "task": one.name,
         "problems": n_problems,
         "data": where,
         "n_samples": sampling.n_samples,
@@ -290,5 +290,5 @@ def _files(one: Asked) -> str | None:
 
 def _text(value: object) -> str:
     if value is None:
-        return "?"
+        return ""
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -63,6 +63,8 @@ class Request:
 class Asked:
     """One model, with or without an adapter, asked one task."""
 
+    name: str
+    """Of the task, with its edition if one was named."""
     task: Task[Any]
     adapter: Adapter | None
     config: EvaluationConfig
@@ -78,7 +80,7 @@ class Asked:
     def label(self) -> str:
         """For progress lines and tables."""
         method = self.config.method if self.adapter is None else self.adapter.name
-        return f"{self.folder.parent.parent.name} {method} {self.task.name}"
+        return f"{self.folder.parent.parent.name} {method} {self.name}"
 
     @property
     def judged(self) -> Path | None:
@@ -152,7 +154,7 @@ def plan(request: Request, *, offline: bool = False) -> Plan:
     """
     if not request.tasks:
         raise ConfigError("no task was named; add --task NAME (see `astraios list tasks`)")
-    asked = [tasks.task(name) for name in dict.fromkeys(request.tasks)]
+    asked = _tasks(request.tasks)
     base, own = find(request.model, request.out)
     given = [find_adapter(name, base, request.method) for name in dict.fromkeys(request.adapters)]
     adapters = [*([own] if own is not None else []), *given]
@@ -165,8 +167,21 @@ def plan(request: Request, *, offline: bool = False) -> Plan:
         base = replace(base, method=request.method)
     known, unknown = _with_methods(adapters, base, offline)
     subjects: list[Adapter | None] = [*known] if adapters else [None]
-    found = tuple(_ask(request, base, adapter, task) for adapter in subjects for task in asked)
+    found = tuple(
+        _ask(request, base, adapter, name, task)
+        for adapter in subjects
+        for name, task in asked.items()
+    )
     return Plan(request, base, found, tuple(unknown))
+
+
+def _tasks(names: Sequence[str]) -> dict[str, Task[Any]]:
+    """Name, with the edition if one is named, -> task; those of two names once."""
+    found: dict[tuple[str, str], tuple[str, Task[Any]]] = {}
+    for name in names:
+        task = tasks.task(name)
+        found.setdefault((task.name, task.version), (name if "@" in name else task.name, task))
+    return dict(found.values())
 
 
 def _with_methods(
@@ -180,7 +195,9 @@ def _with_methods(
     return known, unknown
 
 
-def _ask(request: Request, base: Base, adapter: Adapter | None, task: Task[Any]) -> Asked:
+def _ask(
+    request: Request, base: Base, adapter: Adapter | None, name: str, task: Task[Any]
+) -> Asked:
     config = _config(request, base, adapter, task)
     check_supports(engine_class(config.engine), None if config.method == BASE else config.method)
     inputs = dict(base.inputs)
@@ -201,7 +218,7 @@ def _ask(request: Request, base: Base, adapter: Adapter | None, task: Task[Any])
         except MissingToolError as error:
             lacking = str(error)
     folder = request.out / "eval" / base.short / str(config.method) / f"{task.name}-{mark}"
-    return Asked(task, adapter, config, folder, inputs, judging, lacking)
+    return Asked(name, task, adapter, config, folder, inputs, judging, lacking)
 
 
 def _config(

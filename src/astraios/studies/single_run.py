@@ -75,7 +75,7 @@ def prepare(planned: Plan, *, data_dir: Path | None, sandbox: str) -> Ready:
     lacking = [one.lacking for one in planned.asked if one.lacking]
     if lacking:
         raise MissingToolError(f"{lacking[0]}; or generate now and judge later: --generate-only")
-    problems = {one.task.name: one.task.problems(data_dir) for one in planned.asked}
+    problems = {one.name: one.task.problems(data_dir) for one in planned.asked}
     if any(one.task.checker and one.judging and not one.is_through for one in planned.asked):
         with open_sandbox(sandbox_level(sandbox), jobs=1) as opened:
             sandbox = opened.level
@@ -109,7 +109,7 @@ def _judged(one: Asked, ready: Ready, bars: Bars, was_done: bool) -> GradeResult
             one.task,
             one.folder,
             one.judged,
-            problems=ready.problems[one.task.name],
+            problems=ready.problems[one.name],
             config=one.judging,
             sandbox=ready.sandbox,
             inputs={"samples": one.folder.name},
@@ -168,7 +168,7 @@ def _generate(
             one.config.sampling,
             one.folder,
             config=one.config,
-            problems=problems[one.task.name],
+            problems=problems[one.name],
             template=one.config.template,
             limit=one.config.limit_problems,
             inputs={**one.inputs, **marks},
@@ -193,7 +193,7 @@ def _engine(
         return
     model = model_of(first.config, base=planned.base.folder, adapter=folder)
     root = planned.request.out / "eval"
-    with trusted_engine(first.config, model, first.task, problems[first.task.name], root) as opened:
+    with trusted_engine(first.config, model, first.task, problems[first.name], root) as opened:
         yield opened
 
 
