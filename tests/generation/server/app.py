@@ -198,6 +198,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
         state = self.state
         if self.path == "/control":
+            state.backend.names.update(body.pop("adding", {}))
             for name, value in body.items():
                 setattr(state, name, value)
             if "seen" not in body:
@@ -206,10 +207,13 @@ class Handler(BaseHTTPRequestHandler):
             return
         if not self.allowed():
             return
-        if self.path == "/v1/load_lora_adapter":
+        if self.path == "/v1/load_lora_adapter" and not state.strict:
             folder = next(iter(state.backend.names.values())).get("folder")
             told = {"folder": folder, "adapter": body["lora_path"]}
             state.backend.names[body["lora_name"]] = told
+            self.answer(200, {})
+        elif self.path == "/v1/unload_lora_adapter":
+            del state.backend.names[body["lora_name"]]
             self.answer(200, {})
         elif self.path in ("/v1/completions", "/v1/chat/completions"):
             self.complete(body, chat="chat" in self.path)
@@ -375,7 +379,7 @@ class Handler(BaseHTTPRequestHandler):
                 }
             return told
         told["text"] = text
-        if body.get("return_token_ids"):
+        if body.get("return_token_ids") and not self.state.strict:
             told["token_ids"] = new[begin:]
         if body.get("logprobs") is not None:
             if body.get("return_tokens_as_token_ids"):

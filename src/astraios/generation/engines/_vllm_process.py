@@ -24,6 +24,8 @@ __all__ = ["Process"]
 POLL_S = 0.25
 TAIL = 2000
 """Characters of the log that a message shows at most."""
+IGNORED = "could not be wrapped by any LoRA layer"
+"""What vLLM logs of a target that it does not serve; it goes on without."""
 MODULE = "vllm.entrypoints.openai.api_server"
 
 
@@ -84,6 +86,15 @@ class Process:
             raise EngineError(
                 f"the server of vLLM has ended (status {status}); its log {str(self._log)!r} "
                 f"says: {self._tail()}"
+            )
+
+    def check_adapter(self) -> None:
+        """Raise an EngineError if the server says that it leaves out a part of its adapter."""
+        ignored = [line for line in self._text().splitlines() if IGNORED in line]
+        if ignored:
+            raise EngineError(
+                f"vLLM leaves out a part of the adapter: {ignored[0][-TAIL:]}. Fold it into its "
+                "base: engine_options.merge=true"
             )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How a server of vLLM is asked: with token ids, or with embeddings that begin with virtual tokens."""
+"""How a server of vLLM is asked: with token ids, or with embeddings after virtual tokens."""
 
 from __future__ import annotations
 

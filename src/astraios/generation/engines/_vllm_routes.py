@@ -22,12 +22,15 @@ from astraios.errors import MethodError, MissingDataError
 from astraios.files import fill_folder, readable
 from astraios.generation import Model
 
-__all__ = ["Route", "adapter_name", "max_rank", "merged", "route_of"]
+__all__ = ["Route", "adapter_name", "max_rank", "merged", "route_of", "unseen"]
 
 log = logging.getLogger(__name__)
 
 AS_ADAPTER = frozenset({"lora", "rslora", "qlora"})
 """Methods whose adapters are LoRA as vLLM computes it; others that PEFT calls LORA are not."""
+CONFIG = "adapter_config.json"
+FUSED: Mapping[str, tuple[str, ...]] = {"gpt_bigcode": ("c_attn",)}
+"""Model type -> targets of LoRA that vLLM does not see."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as the largest rank."""
 INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
@@ -70,6 +73,19 @@ def route_of(method: str | None, *, merge: bool = False) -> Route | None:
     return Route.MERGED if found.mergeable else None
 
 
+def unseen(folder: Path, model_type: str) -> str | None:
+    """A target of the adapter in `folder` that vLLM leaves out without an error, if there is one.
+
+    Its Transformers backend fuses the attention of some architectures into a layer that its LoRA
+    does not wrap; 0.32 says so in its log ("It will be ignored") and serves the rest.
+    """
+    path = folder / CONFIG
+    targets = _object(path).get("target_modules") if path.is_file() else None
+    names = [targets] if isinstance(targets, str) else targets or ()
+    fused = FUSED.get(model_type, ())
+    return next((name for name in fused if any(name in str(target) for target in names)), None)
+
+
 def max_rank(folder: Path) -> int:
     """`--max-lora-rank` for the adapter in `folder`.
 
@@ -77,7 +93,7 @@ def max_rank(folder: Path) -> int:
         MissingDataError: if it is no adapter's folder.
         MethodError: if vLLM would not compute what PEFT does.
     """
-    path = folder / "adapter_config.json"
+    path = folder / CONFIG
     if not path.is_file():
         raise MissingDataError(f"{str(folder)!r} is not an adapter's folder: it has no {path.name}")
     config = _object(path)

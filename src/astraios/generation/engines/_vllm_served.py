@@ -85,7 +85,10 @@ def _started(model: Model, options: VLLMOptions, python: str, route: Route) -> T
     )
     try:
         found = cards(process.server, options) or {}
-        name = _adapter(model) if route is Route.ADAPTER else NAME
+        name = NAME
+        if route is Route.ADAPTER:
+            process.check_adapter()
+            name = _adapter(model)
         if name not in found:
             raise EngineError(f"the server of vLLM serves {sorted(found)}, and not {name!r}")
         return Target(

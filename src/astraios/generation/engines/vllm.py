@@ -13,6 +13,7 @@ completions in half precision: vLLM batches as it likes and rounds accordingly.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,13 +27,15 @@ from astraios.generation.engines import _vllm_served as served
 from astraios.generation.engines._asking import Asker
 from astraios.generation.engines._http import Client, Failed, Refused
 from astraios.generation.engines._options import VLLMOptions
-from astraios.generation.engines._vllm_routes import Route, route_of
+from astraios.generation.engines._vllm_routes import Route, route_of, unseen
 from astraios.generation.keys import stream, wanted
 from astraios.records import Prompt, Sample, Sampling
 
 if TYPE_CHECKING:
     from astraios.generation.engines._rows import Ending, Question, Row
     from astraios.generation.engines._vllm_reading import Reading
+
+log = logging.getLogger(__name__)
 
 N_OTHERS = 5
 PLAIN = {
@@ -113,6 +116,15 @@ class VLLMEngine(Engine):
         from astraios.generation.engines._vllm_reading import Embeddings, Ids
 
         reading: Reading = Embeddings(model) if route is Route.EMBEDS else Ids(model)
+        if route is Route.ADAPTER and options.model is None and model.adapter is not None:
+            left_out = unseen(model.adapter, reading.config.model_type)
+            if left_out is not None:
+                log.warning(
+                    "vllm leaves out LoRA of %r in this architecture, so the adapter is served "
+                    "merged into its base",
+                    left_out,
+                )
+                route = Route.MERGED
         target = served.target(model, options, route)
         try:
             return cls(options, target, reading, model)
@@ -238,7 +250,9 @@ class VLLMEngine(Engine):
         longest = max((len(ids) for _, ids in question.answers), default=0)
         if len(question.ids) + longest >= self._n_free:  # vLLM always draws one token more
             return None
-        one = self._one_by_one if self._reading.n_virtual else self._of_prompt
+        # vLLM tells nothing of embeddings, and 0.32 dies of such a request for an adapter on a CPU
+        is_plain = self._target.route in (Route.BASE, Route.MERGED)
+        one = self._of_prompt if is_plain else self._one_by_one
         return {
             answer: min(0.0, await one(client, question.ids, ids))
             for answer, ids in question.answers
@@ -265,7 +279,7 @@ class VLLMEngine(Engine):
     async def _one_by_one(
         self, client: Client, ids: tuple[int, ...], answer: tuple[int, ...]
     ) -> float:
-        """One request a token, for prompts that are embeddings: of those vLLM tells nothing.
+        """One request a token, where vLLM tells nothing of prompts.
 
         Only the answer's token may be drawn, which leaves its log-probability as it is.
         """
