@@ -18,7 +18,7 @@ from astraios.training.config import EMBEDDED
 
 ROWS = Path(__file__).parents[1] / "tasks" / "rows"
 BASE, ADAPTER = "bigcode/starcoderbase-1b", "bigcode/astraios-1b-lora"
-TASK = "humanevalsynthesize-python"
+TASK, RUST = "humanevalsynthesize-python", "humanevalsynthesize-rust"
 
 
 @pytest.fixture
@@ -177,6 +177,11 @@ def test_editions_are_told_apart_and_two_names_of_a_task_are_one(dry):
     assert told["runs"][0]["run"] != told["runs"][1]["run"]
 
 
+def test_an_adapter_that_is_named_twice_is_asked_once(dry):
+    told = dry("astraios-1b-lora", "--adapter", ADAPTER, "--adapter", ADAPTER, "--task", TASK)
+    assert len(told["runs"]) == 1
+
+
 def test_an_embedded_base_would_be_pretrained_first(dry, tmp_path):
     told = dry("minipack-0.7m", "--task", "minipack-fix")
     folder = f"base-minipack-0.7m-{fingerprint(EMBEDDED['minipack-0.7m'])}"
@@ -190,15 +195,25 @@ def test_data_that_are_not_here_are_told(dry, tmp_path):
     assert told["data"] == "from the hub"
 
 
-def test_a_toolchain_that_is_missing_is_told(dry, astraios, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    command = (BASE, "--task", "humanevalsynthesize-rust")
-    told = one(dry(*command))
+def test_a_toolchain_that_is_missing_is_told(tmp_path):
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        # in a process of its own: which tools there are is looked for once
+        return subprocess.run(
+            [sys.executable, "-m", "astraios", "eval", BASE, "--task", RUST, *more],
+            cwd=tmp_path,
+            env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    told = one(json.loads(run("--dry-run", "--json").stdout))
     assert told["judged"] is None
     assert "rust" in told["lacking"]
-    said = astraios("eval", *command, "--out", str(tmp_path / "runs"))
-    assert said.status == 2
+    said = run()
+    assert said.returncode == 2
     assert "generate now and judge later: --generate-only" in said.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
@@ -242,6 +257,7 @@ def folders(tmp_path, monkeypatch):
         ((BASE, "--task", TASK, "devise=cpu"), "unknown field 'devise'.*Did you mean 'device'"),
         ((BASE, "--task", TASK, "--method", "lora"), "none was named; add --adapter"),
         ((BASE, "--task", TASK, "--engine", "replay", "engine_options.file=x.json"), "'x.json'"),
+        (("astraios-1b-lora", "--method", "ia3", "--task", TASK), "tuned by 'lora', not 'ia3'"),
         (("astraios-1b-lroa", "--task", TASK), "Did you mean 'astraios-1b-lora'"),
         (("minipack-7m", "--task", TASK), "unknown embedded base model.*'minipack-0.7m'"),
         (("./nowhere", "--task", TASK), "'./nowhere' is not a folder here, and no hub id"),

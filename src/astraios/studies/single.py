@@ -157,7 +157,12 @@ def plan(request: Request, *, offline: bool = False) -> Plan:
     asked = _tasks(request.tasks)
     base, own = find(request.model, request.out)
     given = [find_adapter(name, base, request.method) for name in dict.fromkeys(request.adapters)]
-    adapters = [*([own] if own is not None else []), *given]
+    if own is not None and request.method not in (None, own.method):
+        raise ConfigError(
+            f"{request.model!r} was tuned by {own.method!r}, not {request.method!r}; "
+            "leave out --method"
+        )
+    adapters = list(dict.fromkeys([*([own] if own is not None else []), *given]))
     if request.method is not None and not adapters:
         if request.method != "fft":
             raise ConfigError(
