@@ -230,7 +230,7 @@ def folders(tmp_path, monkeypatch):
         },
         "ours": {
             "adapter_config.json": {"peft_type": "IA3"},
-            "astraios.json": {"format": 1, "method": "ia3", "base": {}},
+            "astraios.json": {"format": 1, "method": "ia3", "base": {"hidden": 1}},
         },
         "whole": {"config.json": {}},
         "broken": {"adapter_config.json": []},
@@ -301,10 +301,16 @@ def test_vllm_refuses_bottleneck_adapters(astraios, method, tmp_path):
     assert "use --engine hf" in said.stderr
 
 
-def test_an_adapter_that_names_a_folder_as_its_base_is_not_judged_by_it(dry, folders, tmp_path):
-    config = {"peft_type": "LORA", "base_model_name_or_path": "/data/models/mine"}
-    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
-    assert one(dry(BASE, "--adapter", "adapter", "--task", TASK))["method"] == "lora"
+def test_an_adapter_that_names_no_base_is_taken_with_a_warning(dry, folders, tmp_path, caplog):
+    for base in ("/data/models/mine", None):
+        config = {"peft_type": "LORA", "base_model_name_or_path": base}
+        (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+        assert one(dry(BASE, "--adapter", "adapter", "--task", TASK))["method"] == "lora"
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "checked by shapes alone" in caplog.text
+    caplog.clear()
+    dry(BASE, "--adapter", "ours", "--task", TASK)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

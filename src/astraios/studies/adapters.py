@@ -62,8 +62,7 @@ def fetch(adapter: Adapter, base: Base, *, offline: bool = False) -> Adapter:
     told = methods.told(folder)
     if adapter.method is not None:
         check_method(adapter.name, told, adapter.method)
-    check_base(adapter.name, told.base_model, base)
-    return replace(
+    here = replace(
         adapter,
         folder=folder,
         method=adapter.method or told.method,
@@ -71,6 +70,8 @@ def fetch(adapter: Adapter, base: Base, *, offline: bool = False) -> Adapter:
         base=told.base_model,
         is_recorded=told.is_recorded,
     )
+    check_base(here, base)
+    return here
 
 
 def _download(adapter: Adapter, hub_id: str, names: tuple[str, ...], offline: bool) -> Path | None:

@@ -14,6 +14,7 @@ names and by small JSON files: nothing is downloaded, and torch is not needed.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from astraios.training.config import EMBEDDED, PretrainingConfig, TrainingConfig
 from astraios.training.weights import adapter_mark, weights_mark
 
 __all__ = ["ADAPTER_FOLDER", "BASE_FOLDER", "Adapter", "Base", "base_run", "find", "find_adapter"]
+
+log = logging.getLogger(__name__)
 
 BASE_FOLDER, ADAPTER_FOLDER = "model", "adapter"
 """What pretraining and training runs call the folder of their result."""
@@ -156,7 +159,7 @@ def find_adapter(adapter: str, base: Base, method: str | None = None) -> Adapter
             made = Adapter(adapter, None, method, revision=revision, hub_id=name)
     if method is not None and made.method not in (None, method):
         raise _made_otherwise(adapter, str(made.method), method)
-    check_base(made.name, made.base, base)
+    check_base(made, base)
     return made
 
 
@@ -176,22 +179,31 @@ def _made_otherwise(adapter: str, its: str, method: str) -> MethodError:
     )
 
 
-def check_base(adapter: str, its: str | None, base: Base) -> None:
+def check_base(adapter: Adapter, base: Base) -> None:
     """Refuse an adapter that says by name that it is for another base.
 
     Names that are paths say nothing: the weights are compared on loading, as far as the adapter
-    keeps a record of them.
+    keeps a record of them. Where it keeps none, a warning says that only shapes are.
 
     Raises:
         MethodError: naming both.
     """
-    told = its is not None and (its in EMBEDDED or _HUB_ID.fullmatch(its))
-    if its is None or not told or (base.folder is not None and base.name not in EMBEDDED):
+    its = adapter.base
+    is_name = its is not None and (its in EMBEDDED or _HUB_ID.fullmatch(its))
+    if its is None or not is_name or (base.folder is not None and base.name not in EMBEDDED):
+        if adapter.folder is not None and not adapter.is_recorded:
+            log.warning(
+                "adapter %r does not tell by which weights its base is known, and names %s; that "
+                "it is for %r is checked by the shapes alone",
+                adapter.name,
+                "none" if its is None else repr(its),
+                base.name,
+            )
         return
     if its.rsplit("/", 1)[-1] != base.short:
         raise MethodError(
-            f"adapter {adapter!r} is for the base model {its!r}, and this one is {base.name!r}; "
-            f"evaluate it as `astraios eval {its} --adapter {adapter}`"
+            f"adapter {adapter.name!r} is for the base model {its!r}, and this one is "
+            f"{base.name!r}; evaluate it as `astraios eval {its} --adapter {adapter.name}`"
         )
 
 
