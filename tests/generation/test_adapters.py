@@ -159,6 +159,39 @@ def test_a_method_that_writes_into_the_base_is_found_out(stored, trained, monkey
         shared.engine("bitfit", trained("bitfit"))
 
 
+def test_loras_in_one_batch_say_what_each_says_alone(trained, base, make_prompts):
+    adapters = {name: (name, trained(name)) for name in ("lora", "rslora")}
+    mixed = base.mixed(adapters)
+    asked = {
+        "lora": [p.model_copy(update={"answers": (" yes", " no x")}) for p in make_prompts(7)],
+        "rslora": make_prompts(5),
+    }
+    for sampling in (GREEDY, SAMPLED):
+        told = {"lora": [], "rslora": []}
+        for name, sample in mixed.complete(asked, sampling):
+            told[name].append(sample)
+        for name, samples in told.items():
+            alone = by_key(base.engine(*adapters[name]).complete(asked[name], sampling))
+            likely = {k: s.likelihoods for k, s in by_key(samples).items() if s.likelihoods}
+            for key, values in likely.items():
+                assert values == pytest.approx(alone[key].likelihoods, abs=1e-4)
+            plain = {"likelihoods": None}
+            assert {k: s.model_copy(update=plain) for k, s in by_key(samples).items()} == {
+                k: s.model_copy(update=plain) for k, s in alone.items()
+            }
+            assert bool(likely) is (name == "lora")
+    skip = {"lora": frozenset(by_key(told["lora"]))}
+    assert {name for name, _ in mixed.complete(asked, SAMPLED, skip=skip)} == {"rslora"}
+
+
+def test_what_is_no_lora_shares_no_batch(stored, trained, base):
+    with pytest.raises(MethodError, match=r"'ia3' is no plain LoRA"):
+        base.mixed({"a": ("lora", trained("lora")), "b": ("ia3", trained("ia3"))})
+    mixed = base.mixed({"a": ("lora", trained("lora")), "b": ("rslora", trained("rslora"))})
+    with pytest.raises(ConfigError, match=r"'c'; there are: a, b"):
+        next(mixed.complete({"c": []}, GREEDY))
+
+
 def test_a_tuned_model_is_no_base(stored, trained):
     with pytest.raises(ConfigError, match="'lora'"):
         SharedBase(model_of(stored, "lora", trained("lora")))

@@ -12,6 +12,7 @@ The estimate is from above; `benchmarks/generation.py` measures how near a run c
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +112,14 @@ def _needs(model: Any) -> _Needs:
     config = model.config.get_text_config()
     cache = new_cache()
     probe_11 = torch.zeros(1, 1, dtype=torch.long, device=weight.device)
+    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
     try:
         logits_11V = model(
             input_ids=probe_11,
             attention_mask=torch.ones_like(probe_11),
             past_key_values=cache,
             use_cache=True,
+            **({"position_ids": probe_11} if takes_positions else {}),
         ).logits
     except torch.OutOfMemoryError:
         raise EngineError(

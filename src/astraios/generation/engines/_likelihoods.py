@@ -51,6 +51,7 @@ class Likelihoods:
         n_virtual: tokens that `inputs` puts in front of each prompt.
         n_positions: tokens that the model's context holds.
         n_tokens: tokens of one pass, padding counted.
+        choose: told before each pass which adapter each of its rows is for.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class Likelihoods:
         n_virtual: int,
         n_positions: int,
         n_tokens: int,
+        choose: Callable[[Tensor], None] | None = None,
     ) -> None:
         self._model = model
         self._inputs = inputs
+        self._choose = choose
         self._n_free = n_positions - n_virtual
         self._n_tokens = n_tokens
         self._device = next(model.parameters()).device
@@ -156,6 +159,9 @@ class Likelihoods:
             mask_BT[row, width - len(one.ids) :] = 1
         inputs = self._inputs(ids_BT.to(self._device), mask_BT.to(self._device))
         n_kept = max(len(one.targets) for one in batch)
+        if self._choose is not None:
+            adapters = [one.question.adapter for one in batch]
+            self._choose(torch.tensor(adapters, device=self._device))
         kept = {"logits_to_keep": n_kept} if self._keeps else {}
         logits_BKV = self._model(**inputs, **kept, use_cache=False).logits[:, -n_kept:]
         values = []

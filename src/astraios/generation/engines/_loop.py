@@ -37,6 +37,8 @@ Inputs = Callable[[Tensor, Tensor], dict[str, Any]]
 
 Watch = Callable[[Sequence[Row], Tensor], None]
 """Sees the logits [B, V] that the next token of each row is drawn from."""
+Choose = Callable[[Tensor], None]
+"""Takes the adapter of each row [B] of the pass to come."""
 
 RESERVE = 64
 """New tokens that a row is given room for when it enters a batch."""
@@ -86,6 +88,7 @@ class Loop:
         drawing: how tokens are chosen.
         budget: what a batch may hold.
         watch: sees all logits that tokens are drawn from.
+        choose: told before each pass which adapter each of its rows is for.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Loop:
         drawing: Drawing,
         budget: Budget,
         watch: Watch | None = None,
+        choose: Choose | None = None,
     ) -> None:
         self._model = model
         self._inputs = inputs
@@ -106,6 +110,7 @@ class Loop:
         self._budget = budget.n_tokens
         self._max_rows = budget.n_rows
         self._watch = watch
+        self._choose = choose
         self._device = next(model.parameters()).device
         known = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in known
@@ -228,7 +233,10 @@ class Loop:
         # As many tokens as there are is also the place of the next one.
         positions_P1 = inputs["attention_mask"].sum(-1, keepdim=True)
         cache = new_cache()
-        logits_PV = self._forward(cache, **inputs)
+        adapters_P = torch.tensor(
+            [sharing[0].question.adapter for sharing in chunk], device=self._device
+        )
+        logits_PV = self._forward(cache, adapters_P, **inputs)
 
         rows = [row for sharing in chunk for row in sharing]
         for sharing, ids in zip(chunk, prefixes, strict=True):
@@ -239,7 +247,8 @@ class Loop:
         streams_B = torch.tensor([row.random for row in rows], device=self._device)
         counts_B = torch.tensor([len(row.ids) for row in rows], device=self._device)
         tokens_B1 = self._push(rows, logits_PV[lines_B], streams_B, counts_B)
-        columns = (tokens_B1, positions_P1[lines_B], streams_B, counts_B + 1)
+        positions_B1, adapters_B = positions_P1[lines_B], adapters_P[lines_B]
+        columns = (tokens_B1, positions_B1, streams_B, counts_B + 1, adapters_B)
         return Prefilled(rows, cache, lines_B, inputs["attention_mask"], columns)
 
     def _step(self, batch: Batch) -> list[Row]:
@@ -249,19 +258,22 @@ class Loop:
             more = batch.mask.new_ones(len(batch.rows), SPARE)
             batch.mask = torch.cat([batch.mask, more], dim=1)
         live = [row for row in batch.rows if row.finish is None]
-        tokens_B1, positions_B1, streams_B, counts_B = batch.columns
+        tokens_B1, positions_B1, streams_B, counts_B, adapters_B = batch.columns
         logits_BV = self._forward(
             batch.cache,
+            adapters_B,
             input_ids=tokens_B1,
             attention_mask=batch.mask[:, :width],
             position_ids=positions_B1,
         )
         tokens_B1 = self._push(batch.rows, logits_BV, streams_B, counts_B)
-        batch.columns = (tokens_B1, positions_B1 + 1, streams_B, counts_B + 1)
+        batch.columns = (tokens_B1, positions_B1 + 1, streams_B, counts_B + 1, adapters_B)
         return live
 
-    def _forward(self, cache: DynamicCache, **inputs: Any) -> Tensor:
+    def _forward(self, cache: DynamicCache, adapters_B: Tensor, **inputs: Any) -> Tensor:
         """Logits [B, V] of the last position."""
+        if self._choose is not None:
+            self._choose(adapters_B)
         if not self._takes_positions:  # ALiBi models count for themselves
             inputs.pop("position_ids", None)
         output = self._model(**inputs, **self._last_only, past_key_values=cache, use_cache=True)

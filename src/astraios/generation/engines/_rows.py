@@ -36,6 +36,8 @@ class Question:
     stops: tuple[str, ...]
     room: int
     """New tokens that the context leaves."""
+    adapter: int = 0
+    """The one it is asked of, in a batch of several."""
     n_cut: int = 0
     """Tokens left out at its beginning."""
     answers: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -120,8 +122,8 @@ class Batch:
     mask: Tensor
     """[B, T]: 1 for tokens, 0 for padding; columns beyond the cache are 1 and wait for tokens."""
     columns: tuple[Tensor, ...]
-    """One entry a row: newest token [B, 1], its position [B, 1], random stream [B] and number of
-    tokens drawn [B]."""
+    """One entry a row: newest token [B, 1], its position [B, 1], random stream [B], number of
+    tokens drawn [B] and adapter [B]."""
 
     @property
     def width(self) -> int:
@@ -180,7 +182,7 @@ class Batch:
 def empty_batch(device: torch.device) -> Batch:
     """A batch without rows."""
     none = torch.zeros(0, dtype=torch.long, device=device)
-    columns = (none[:, None], none[:, None], none, none)
+    columns = (none[:, None], none[:, None], none, none, none)
     return Batch([], new_cache(), none.view(0, 0), columns)
 
 

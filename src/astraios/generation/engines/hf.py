@@ -13,6 +13,7 @@ asking what the engine supports costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from astraios.generation.engines._loop import Loop, Source, Watch
+    from astraios.generation.engines._loop import Choose, Loop, Source, Watch
     from astraios.generation.engines._rows import Row
     from astraios.generation.engines._workers import WorkersEngine
 
@@ -87,6 +88,7 @@ class HFEngine(Engine):
         self._detokenizer = Detokenizer(tokenizer)
         self._eos = end_tokens(self._decoder, tokenizer)
         self._budget = budget(self._decoder, batch_tokens, memory_mib)
+        self._choose: Choose | None = None
         self._settings: dict[str, Any] = {
             "batch_tokens": batch_tokens,
             "memory_mib": memory_mib,
@@ -139,6 +141,18 @@ class HFEngine(Engine):
         tuned, tuned_by = put_on(self._model, method, adapter)
         return type(self)(tuned, self._tokenizer, tuned_by, **self._settings)
 
+    def tuned_by_many(self, adapters: Sequence[tuple[str, Path]]) -> Self:
+        """An engine whose rows may each be for another of `adapters`; see `SharedBase.mixed`."""
+        from astraios.generation.engines._mixed import mixed
+        from astraios.generation.engines._view import put_on
+
+        tuned = [put_on(self._model, method, adapter) for method, adapter in adapters]
+        model, choose = mixed(self._model, tuned)
+        made = type(self)(self._model, self._tokenizer, **self._settings)
+        made._model = made._decoder = model
+        made._choose = choose
+        return made
+
     def complete(
         self,
         prompts: Sequence[Prompt],
@@ -162,8 +176,11 @@ class HFEngine(Engine):
         *,
         finished: Finished | None = None,
         skip: frozenset[Key] = frozenset(),
+        adapter: int = 0,
     ) -> list[Row]:
         """One row a completion that is missing, in the order they are taken; the same everywhere.
+
+        `adapter` is the one to ask, where the model has several (`tuned_by_many`).
 
         Raises:
             DataError: if a prompt cannot be asked.
@@ -174,7 +191,10 @@ class HFEngine(Engine):
         asked = [(prompt, wanted(prompt, sampling, skip)) for prompt in prompts]
         asked = [(prompt, indices) for prompt, indices in asked if indices]
         ending = Ending(self._eos, sampling.max_new_tokens, finished, self._detokenizer)
-        questions = self._reader.read([prompt for prompt, _ in asked], sampling.max_new_tokens)
+        questions = [
+            replace(question, adapter=adapter) if adapter else question
+            for question in self._reader.read([p for p, _ in asked], sampling.max_new_tokens)
+        ]
         return in_order(
             Row(question, index, stream(sampling.seed, problem_id, index, turn), ending)
             for question, (_, indices) in zip(questions, asked, strict=True)
@@ -252,6 +272,7 @@ class HFEngine(Engine):
             drawing,
             self._budget,
             watch,
+            self._choose,
         )
 
     def _likelihoods(self) -> Any:
@@ -264,6 +285,7 @@ class HFEngine(Engine):
             self._n_virtual,
             self._n_positions,
             prefill_tokens(next(self._decoder.parameters()).device),
+            self._choose,
         )
 
     def _inputs(self, ids_PT: Tensor, mask_PT: Tensor) -> dict[str, Any]:
