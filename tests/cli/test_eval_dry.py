@@ -79,6 +79,12 @@ def test_base_adapter_method_protocol_and_folders_are_told(dry):
     assert Path(told["judged"]).parent == Path(told["run"])
 
 
+def test_a_task_of_two_questions_has_twice_the_completions(dry):
+    task = "humanevalexplainsynthesize-python"
+    told = one(dry(BASE, "--task", task, "--data-dir", str(ROWS)))
+    assert (told["turns"], told["completions"]) == (2, 2 * told["problems"] * 20)
+
+
 def test_a_short_name_means_its_base_with_its_adapter(dry):
     short = dry("astraios-1b-lora", "--task", TASK)
     long = dry(BASE, "--adapter", ADAPTER, "--task", TASK)

@@ -209,7 +209,7 @@ def _foretell(planned: Plan, data: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"model": planned.request.model, **facts, "dry_run": True, "runs": runs})
         return
-    tell(table([{"": name, "is": str(value)} for name, value in facts.items() if value]))
+    tell(table([{"": name, "is": _text(value)} for name, value in facts.items() if value]))
     shown = ("adapter", "method", "task", "data", "completions", "drawn", "template", "state")
     tell("")
     if runs:
@@ -238,7 +238,7 @@ def _facts(planned: Plan) -> dict[str, Any]:
     return {
         "base": f"{base.source} ({where})",
         "engine": f"{config.engine}, {config.precision}, {config.device}; hosts {found.hosts}",
-        "compared with hf first": "yes" if planned.is_compared else "no",
+        "parity": "compared with hf first" if planned.is_compared else "not compared with hf",
         "url": config.engine_options.get("url"),
     }
 
@@ -246,7 +246,7 @@ def _facts(planned: Plan) -> dict[str, Any]:
 def _outlook(one: Asked, data: Path | None) -> dict[str, Any]:
     """What would be asked, how, and what is there of it."""
     config, sampling = one.config, one.config.sampling
-    n_problems, where = _problems(one, data)
+    n_problems, n_turns, where = _problems(one, data)
     drawn = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}"
     return {
         "adapter": config.adapter,
@@ -255,8 +255,9 @@ def _outlook(one: Asked, data: Path | None) -> dict[str, Any]:
         "task": one.name,
         "problems": n_problems,
         "data": where,
+        "turns": n_turns,
         "n_samples": sampling.n_samples,
-        "completions": n_problems * sampling.n_samples if n_problems is not None else None,
+        "completions": n_problems * n_turns * sampling.n_samples if n_problems else None,
         "drawn": f"{drawn if sampling.temperature else 'greedy'}, <= {sampling.max_new_tokens}",
         "sampling": sampling,
         "template": config.template,
@@ -267,17 +268,22 @@ def _outlook(one: Asked, data: Path | None) -> dict[str, Any]:
     }
 
 
-def _problems(one: Asked, data: Path | None) -> tuple[int | None, str]:
-    """How many problems would be asked, and what is to be said of them."""
+def _problems(one: Asked, data: Path | None) -> tuple[int | None, int, str]:
+    """How many problems would be asked, how many questions each, and what is to be said of it."""
+    from itertools import count
+
     from astraios.errors import MissingDataError
 
     if one.task.data_name and data is None:
-        return None, "from the hub"
+        return None, 0, "from the hub"
     try:
-        n = len(one.task.problems(data)[: one.config.limit_problems])
+        problems = one.task.problems(data)[: one.config.limit_problems]
     except MissingDataError:
-        return None, "not in the data folder"
-    return n, f"{n:,} problems"
+        return None, 0, "not in the data folder"
+    template = one.config.template
+    n_turns = next(n for n in count() if one.task.prompt(problems[0], ("?",) * n, template) is None)
+    questions = f", {n_turns} questions each" if n_turns > 1 else ""
+    return len(problems), n_turns, f"{len(problems):,} problems{questions}"
 
 
 def _files(one: Asked) -> str | None:

@@ -193,10 +193,10 @@ def check_base(adapter: Adapter, base: Base) -> None:
     if its is None or not is_name or (base.folder is not None and base.name not in EMBEDDED):
         if adapter.folder is not None and not adapter.is_recorded:
             log.warning(
-                "adapter %r does not tell by which weights its base is known, and names %s; that "
-                "it is for %r is checked by the shapes alone",
+                "adapter %r keeps no record of its base's weights%s; whether it is for %r is "
+                "checked by shapes alone",
                 adapter.name,
-                "none" if its is None else repr(its),
+                "" if its is None else f" (its base was {its!r})",
                 base.name,
             )
         return
