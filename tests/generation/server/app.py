@@ -414,13 +414,22 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+class Quiet(ThreadingHTTPServer):
+    """A client that leaves is no error here."""
+
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def serve(spec, port=0):
     """Serve until killed."""
     is_tiny = any("folder" in told for told in spec["models"].values())
     Handler.state = State(Tiny(spec) if is_tiny else Letters(spec))
     Handler.state.key = spec.get("key")
-    ThreadingHTTPServer.request_queue_size = 128
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = Quiet(("127.0.0.1", port), Handler)
     print(f"port {server.server_port}", flush=True)
     server.serve_forever()
 
