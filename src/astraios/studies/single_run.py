@@ -22,6 +22,7 @@ from astraios.studies.adapters import fetch
 from astraios.studies.serving import model_of, trusted_engine
 from astraios.studies.single import Asked, Plan
 from astraios.studies.subjects import Adapter
+from astraios.studies.work import PREPARED
 from astraios.tasks import Problem
 from astraios.training.weights import weights_mark
 
@@ -191,8 +192,9 @@ def _engine(
         with shared.engine(adapter.method, folder) as engine:
             yield engine, None
         return
-    model = model_of(first.config, base=planned.base.folder, adapter=folder)
-    root = planned.request.out / "eval"
+    root = planned.request.out
+    prepared = root / PREPARED / planned.base.short
+    model = model_of(first.config, base=planned.base.folder, adapter=folder, folder=prepared)
     with trusted_engine(first.config, model, first.task, problems[first.name], root) as opened:
         yield opened
 
