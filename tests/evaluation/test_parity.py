@@ -426,6 +426,14 @@ def test_a_comparison_with_other_versions_is_made_again(gate, tmp_path):
     assert Reference.opened == 2
 
 
+def test_a_record_that_cannot_be_read_is_made_again(gate, tmp_path):
+    first = gate()
+    [path] = (tmp_path / "parity").glob("*.json")
+    path.write_text('{"engine": 7')
+    assert gate() == first
+    assert Reference.opened == 2
+
+
 def test_a_server_that_became_another_is_compared_again(gate, monkeypatch):
     gate()
     monkeypatch.setattr(Fast, "environment", lambda self: {"server": "2.0"})

@@ -22,7 +22,7 @@ from typing import Any
 
 from astraios import methods, registry
 from astraios.config import digest
-from astraios.errors import ConfigError, EngineError, MissingDataError
+from astraios.errors import ConfigError, DataError, EngineError, MissingDataError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.parity import N_TOKENS, REMEDY, compare, parity_prompts
 from astraios.files import make_folder, read_json, storage, write_json
@@ -213,7 +213,10 @@ def _known(path: Path) -> Parity | None:
     """What was found earlier, with the versions that are here now."""
     if not path.exists():
         return None
-    parity = read_json(path, Parity)
+    try:
+        parity = read_json(path, Parity)
+    except DataError:  # of another version, or changed by hand
+        return None
     return parity if parity.versions == _versions() else None
 
 
