@@ -90,12 +90,12 @@ class Asker:
                 self._tell(progress)
                 if one is _END:
                     return
-                if isinstance(one, BaseException):
+                failed = isinstance(one, tuple) and isinstance(one[1], Failed)
+                if one is None or failed or isinstance(one, BaseException):
                     self._check()  # a server process that died says why, a connection does not
+                if isinstance(one, BaseException):
                     raise one
-                if one is None:
-                    self._check()
-                else:
+                if one is not None:
                     yield one
         finally:
             with contextlib.suppress(RuntimeError):  # the loop is closed already

@@ -22,8 +22,12 @@ from astraios.generation.engines._http import Failed, Refused, Server
 __all__ = ["Process"]
 
 POLL_S = 0.25
+ANSWER_S = 5.0
+"""Longest silence of a server that loads."""
 TAIL = 2000
 """Characters of the log that a message shows at most."""
+NO_CAUSE = (" WARNING ", "See stack trace")
+"""Lines of the log that speak of errors and are none, or of one that was told before."""
 IGNORED = "could not be wrapped by any LoRA layer"
 """What vLLM logs of a target that it does not serve; it goes on without."""
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -110,6 +114,7 @@ class Process:
 
     def _wait(self, python: str, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
+        asked = Server(self.server.url, self.server.key, ANSWER_S)
         while True:
             status = self._watch.poll()
             if status is not None and _says_missing(self._text()):
@@ -120,7 +125,7 @@ class Process:
                 )
             self.check()
             with contextlib.suppress(Failed, Refused):
-                self.server.get("/v1/models")
+                asked.get("/v1/models")
                 return
             if time.monotonic() > until:
                 raise EngineError(
@@ -134,10 +139,15 @@ class Process:
         return self._log.read_text("utf-8", "replace")
 
     def _tail(self) -> str:
-        """The last complaint of the log, else its end."""
+        """The first error of the log, which the others follow from; else its end."""
         lines = [line for line in self._text().splitlines() if line.strip()]
-        errors = [line for line in lines if "Error: " in line or "error: " in line]
-        return "\n".join(errors[-2:] or lines[-5:])[-TAIL:] or "nothing"
+        errors = [
+            line
+            for line in lines
+            if ("Error: " in line or "error: " in line)
+            and not any(word in line for word in NO_CAUSE)
+        ]
+        return "\n".join(errors[:1] or lines[-5:])[-TAIL:] or "nothing"
 
     def __enter__(self) -> Self:
         return self
