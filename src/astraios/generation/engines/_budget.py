@@ -135,7 +135,8 @@ def _needs(model: Any) -> _Needs:
     return _Needs(
         token=2 * stored + repeated + MASKS,
         row=vocabulary * (logits_11V.element_size() + 4),
-        constant=prefill_tokens(weight.device) * widths * n_bytes + SLICE * DRAWING,
+        constant=prefill_tokens(weight.device) * widths * n_bytes
+        + min(SLICE, MAX_ROWS * vocabulary) * DRAWING,
     )
 
 
