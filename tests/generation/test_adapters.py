@@ -94,6 +94,21 @@ def test_an_adapter_on_it_is_the_adapter_on_a_base_of_its_own(
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.parametrize("name", ["bitfit", "ia3", "lora", "lntuning", "parallel", "ptuning"])
+def test_in_half_precision_too(name, stored, trained, make_prompts):
+    half = partial(load_tuned, stored, None, name, trained(name), "bfloat16")
+    alone = HFEngine.open(Model(load=half, base_model="tiny", method=name, precision="bfloat16"))
+    plain = partial(load_tuned, stored, None, None, None, "bfloat16")
+    described = Model(load=plain, base_model="tiny", precision="bfloat16")
+    with SharedBase(described) as shared, shared.engine(name, trained(name)) as engine:
+        assert {w.dtype for w in engine._model.parameters()} == {torch.bfloat16}
+        told = [by_key(each.complete(make_prompts(4), SAMPLED)) for each in (engine, alone)]
+        assert told[0] == told[1]
+        if name == "lora":
+            mixed = shared.mixed({"a": (name, trained(name)), "b": (name, trained(name))})
+            assert len(list(mixed.complete({"b": make_prompts(4)}, SAMPLED))) == 8
+
+
 def test_several_are_open_at_once(stored, trained, base, make_prompts):
     prompts = make_prompts(3)
     names = ("fft", "lora", "ptuning", "adapterh")

@@ -380,6 +380,22 @@ def test_the_precision_is_named_in_the_environment(make_model, tokenizer, make_p
     assert len(list(engine.complete(make_prompts(3), SAMPLED))) == 12
 
 
+def test_half_precision_is_that_of_transformers(make_model, tokenizer, make_prompts, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    make_model("llama").save_pretrained(str(tmp_path))
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    engine = HFEngine(load(tmp_path, dtype=torch.float32), tokenizer, dtype="bfloat16")
+    theirs = load(tmp_path, dtype=torch.bfloat16)
+    assert engine._decoder.model.rotary_emb.inv_freq.dtype == torch.float32
+    own = dict(engine._decoder.named_parameters())
+    assert all(torch.equal(own[name], weight) for name, weight in theirs.named_parameters())
+    few = GREEDY.model_copy(update={"max_new_tokens": 6})
+    for prompt in make_prompts(5):
+        (sample,) = engine.complete([prompt], few)
+        ids = alone(theirs, tokenizer, prompt, few)
+        assert sample.completion == tokenizer.decode(ids, skip_special_tokens=True)
+
+
 def test_an_empty_stop_string_stops_nothing(model, tokenizer, make_prompts):
     engine = HFEngine(model, tokenizer)
     (plain,) = engine.complete(make_prompts(1), GREEDY)

@@ -15,6 +15,8 @@ from astraios.generation.engines._workers import WorkersEngine
 from astraios.generation.engines.hf import HFEngine
 from astraios.records import Prompt, Sampling
 
+from . import contract
+
 torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.train
@@ -54,6 +56,18 @@ def test_they_say_what_one_process_says(sampling, one, two, make_prompts):
     assert by_key(samples) == by_key(one.complete(prompts, sampling))
     assert len(samples) == 12 * sampling.n_samples
     assert sum(told) == sum(sample.n_completion_tokens for sample in samples)
+
+
+def test_they_keep_the_contract_of_engines(one, two, make_prompts):
+    prompts = make_prompts(4)
+    expected = contract.answers(one, prompts, contract.GREEDY)
+    contract.greedy_equals(two, prompts, expected)
+    contract.order_is_free(two, prompts, expected)
+    contract.seeds_decide(two, prompts)
+    contract.resumes(two, prompts, contract.SAMPLED)
+    contract.tokens_equal(two, one, prompts)
+    contract.likelihoods_equal(two, one, prompts)
+    contract.empty_is_refused(two, prompts)
 
 
 def test_what_is_there_already_is_not_asked_again(one, two, make_prompts):

@@ -79,7 +79,23 @@ def placed(
             raise ConfigError(
                 f"device {str(device)!r} cannot be used: {first}; try 'cpu'"
             ) from None
-    return model if device is None and dtype is None else model.to(device=device, dtype=dtype)
+        model = model.to(device=device)
+    if dtype is not None:
+        _convert(model, dtype)
+    return model
+
+
+def _convert(model: nn.Module, dtype: torch.dtype) -> None:
+    """Weights and stored buffers; what a model computes when it is made, such as the frequencies of
+    rotary embeddings, keeps the precision that transformers gives it."""
+    for module in model.modules():
+        for weight in module.parameters(recurse=False):
+            if weight.is_floating_point():
+                weight.data = weight.data.to(dtype)
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            stored = name not in module._non_persistent_buffers_set
+            if stored and buffer.is_floating_point():
+                setattr(module, name, buffer.to(dtype))
 
 
 def n_positions(config: Any) -> int:

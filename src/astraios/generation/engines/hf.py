@@ -93,6 +93,7 @@ class HFEngine(Engine):
             "batch_tokens": batch_tokens,
             "memory_mib": memory_mib,
             "long_prompts": long_prompts,
+            "dtype": dtype,
         }
 
     @classmethod
@@ -144,9 +145,12 @@ class HFEngine(Engine):
     def tuned_by_many(self, adapters: Sequence[tuple[str, Path]]) -> Self:
         """An engine whose rows may each be for another of `adapters`; see `SharedBase.mixed`."""
         from astraios.generation.engines._mixed import mixed
+        from astraios.generation.engines._placing import placed
         from astraios.generation.engines._view import put_on
 
         tuned = [put_on(self._model, method, adapter) for method, adapter in adapters]
+        for one, _ in tuned:
+            placed(one, None, self._settings["dtype"])
         model, choose = mixed(self._model, tuned)
         made = type(self)(self._model, self._tokenizer, **self._settings)
         made._model = made._decoder = model
