@@ -91,7 +91,7 @@ class RecodeTask(Task[RecodeProblem]):
         )
 
     def finished(self, turn: int) -> Callable[[str], bool]:
-        return lambda completion: any(stop in completion for stop in (*STOPS, END_OF_TEXT))
+        return _says_stop
 
     def head(self, problem: RecodeProblem) -> str:
         return problem.prompt.strip()
@@ -193,3 +193,8 @@ def partial_prompts(nominal: Mapping[str, Nominal]) -> dict[str, str]:
                 "and syntax were made from; take ReCode's own nominal data"
             )
     return {name: problem.partial_prompt for name, problem in nominal.items()}
+
+
+def _says_stop(completion: str) -> bool:
+    """Whether a stop word has been written; a function of the module, as workers pickle it."""
+    return any(stop in completion for stop in (*STOPS, END_OF_TEXT))
