@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -64,7 +64,10 @@ class Pool:
         AstraiosError: what a worker raises while it loads.
     """
 
-    def __init__(self, model: Model, devices: Sequence[str]) -> None:
+    def __init__(
+        self, opener: Callable[[Model], Any], model: Model, devices: Sequence[str]
+    ) -> None:
+        self._opener = opener
         self._model = replace(model, options=dict(model.options))  # a plain one can be pickled
         self._devices = devices
         self.workers: list[Worker] = []
@@ -85,12 +88,12 @@ class Pool:
         # A server that has imported what all need, and from which each worker is a fork: unlike a
         # fork of this process, it has no threads and has not touched an accelerator.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context.set_forkserver_preload([*PRELOADED, self._opener.__module__])
         level = logging.getLogger("astraios").getEffectiveLevel()
         for number, device in enumerate(self._devices):
             ours, theirs = context.Pipe()
             their_life, our_life = context.Pipe(duplex=False)
-            start = Start(self._model, device, number, len(self._devices), level)
+            start = Start(self._opener, self._model, device, number, len(self._devices), level)
             process = context.Process(
                 target=serve, args=(start, theirs, their_life), name=f"hf-{device}", daemon=True
             )

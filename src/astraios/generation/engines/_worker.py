@@ -26,14 +26,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astraios.errors import EngineError
 from astraios.generation import Model
 from astraios.generation.engines._rows import Row
-from astraios.generation.engines.hf import HFEngine
 from astraios.measure import peak_resident_mib
 from astraios.records import Sampling
+
+if TYPE_CHECKING:
+    from astraios.generation.engines.hf import HFEngine
 
 __all__ = ["Start", "serve"]
 
@@ -47,6 +49,8 @@ READER = "astraios.generation.engines._questions"
 class Start:
     """What a worker begins with."""
 
+    open: Callable[[Model], Any]
+    """Makes the engine: `HFEngine.open`."""
     model: Model
     device: str
     number: int
@@ -81,8 +85,7 @@ def _engine(start: Start) -> Callable[[], HFEngine]:
         options = dict(start.model.options)
         if start.device == "cpu":
             options.setdefault("threads", max(1, torch.get_num_threads() // start.n_workers))
-        made = HFEngine.open(replace(start.model, device=start.device, options=options))
-        assert isinstance(made, HFEngine)
+        made: HFEngine = start.open(replace(start.model, device=start.device, options=options))
         return made
 
     return load

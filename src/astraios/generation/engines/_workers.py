@@ -32,6 +32,7 @@ class WorkersEngine(Engine):
     """What `HFEngine.open` gives for several devices; see `HFEngine`.
 
     Args:
+        opener: makes the engine in each worker: `HFEngine.open`.
         model: what each worker loads; its `load` is pickled.
 
     Raises:
@@ -42,7 +43,14 @@ class WorkersEngine(Engine):
     name = "hf"
     hosts = "every method whose prompt can be given row by row"
 
-    def __init__(self, model: Model, *, _shared: tuple[Pool, Any] | None = None) -> None:
+    def __init__(
+        self,
+        opener: Callable[[Model], Any],
+        model: Model,
+        *,
+        _shared: tuple[Pool, Any] | None = None,
+    ) -> None:
+        self._opener = opener
         self._model = model
         self._devices = devices_of(model)
         options_of(model)
@@ -51,7 +59,7 @@ class WorkersEngine(Engine):
         self._numbers = itertools.count(1) if _shared is None else _shared[1]
         if _shared is None:
             _must_pickle(model.load, "the model's `load`")
-        self._pool = Pool(model, self._devices) if _shared is None else _shared[0]
+        self._pool = Pool(opener, model, self._devices) if _shared is None else _shared[0]
         self._owns = _shared is None
         self._opened = self._pool.generation
         self._facts = self._pool.facts
@@ -63,7 +71,7 @@ class WorkersEngine(Engine):
 
     def tuned(self, method: str | None, adapter: Path | None) -> Self:
         """An engine for an adapter on the base that all workers have loaded; see `SharedBase`."""
-        made = type(self)(self._model, _shared=(self._pool, self._numbers))
+        made = type(self)(self._opener, self._model, _shared=(self._pool, self._numbers))
         if method is not None and adapter is not None:
             made._adapter = (next(self._numbers), method, adapter)
             made._open()

@@ -113,7 +113,7 @@ class HFEngine(Engine):
         if "," in model.device:
             from astraios.generation.engines._workers import WorkersEngine
 
-            return WorkersEngine(model)
+            return WorkersEngine(cls.open, model)
         if options.threads is not None:
             import torch
 
