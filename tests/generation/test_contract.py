@@ -31,9 +31,9 @@ LEFT_OUT = ("qlora", "bitfit")
 """The one needs a base in four bits, the other one with biases."""
 NAMES = ("base", *(name for name in registry.names(methods) if name not in LEFT_OUT))
 QUICK = {
-    "hf": ("base", "lora", "ptuning", "adapterh"),
-    "openai": ("base", "lora"),
-    "vllm": ("base", "lora", "ia3", "ptuning"),
+    "hf": ("base", "adapterh"),
+    "openai": ("base",),
+    "vllm": ("lora", "ia3", "ptuning"),
     "replay": ("base",),
 }
 """What is run each time; all the others are marked slow."""

@@ -117,7 +117,7 @@ def test_what_is_there_is_not_asked_again(server):
 @pytest.mark.parametrize("per_event", [1, 4])
 @pytest.mark.parametrize("logprobs", [True, False])
 def test_a_stop_ends_completion_and_request(server, per_event, logprobs):
-    server.control(per_event=per_event, delay_s=0.002)
+    server.control(per_event=per_event, pause_at=24)
     stops = ("\nclass", "\n#", "\n@", "\nif", "\ndef", "\nprint")  # more than OpenAI takes
     prompts = [prompt.model_copy(update={"stops": stops}) for prompt in PROMPTS]
     for sample in ask(server, prompts, logprobs=logprobs).values():
@@ -125,9 +125,10 @@ def test_a_stop_ends_completion_and_request(server, per_event, logprobs):
         assert sample.completion.endswith("\n\nprint")
         # where no tokens are told, events are counted
         assert sample.n_completion_tokens == (22 if logprobs or per_event == 1 else 6)
+    wait_for(lambda: all(request["left"] for request in server.seen()))
     seen = server.seen()
     assert all("stop" not in request["body"] for request in seen)
-    assert sum(request["n_sent"] for request in seen) < 6 * 55
+    assert all(request["n_sent"] <= 24 for request in seen)
 
 
 @pytest.mark.parametrize("per_event", [1, 5, 64])
@@ -188,10 +189,9 @@ def test_a_lasting_failure_is_a_fault_and_the_rest_goes_on(server, mode):
 
 
 def test_silence_is_a_fault(server):
-    server.control(bad={"f3(": ["*hang:2"]})
-    found = ask(server, n_tries=2, timeout_s=0.3)
-    assert found["t/3", 0, 0].fault == f"no answer from {server.url} within 0.3 s (2 tries)"
-    assert sum(sample.finish is Finish.FAULT for sample in found.values()) == 1
+    server.control(bad={"f3(": ["*hang:5"]})
+    found = ask(server, PROMPTS[3:4], n_tries=2, timeout_s=0.5)
+    assert found["t/3", 0, 0].fault == f"no answer from {server.url} within 0.5 s (2 tries)"
 
 
 def test_an_unknown_reason_to_end_is_a_fault_and_asked_once(server):

@@ -6,7 +6,8 @@ The spec is `{"models": {name: {"folder": ..., "adapter": ...}}}` for tiny trans
 `{"models": {name: {}}}` for a model of letters that needs no torch. Requests are answered by whole
 forward passes, one token at a time, so nothing is shared with the engines under test.
 
-    POST /control    {"bad": {"part of a prompt": ["500", "hang", ...]}, "per_event": 3, ...}
+    POST /control    {"bad": {"part of a prompt": ["500", "hang", ...]}, "per_event": 3, ...};
+                     with "pause_at": 20 it stops after 20 tokens until the client has left
     GET  /seen       every request: its body, its headers, tokens sent, whether the client left
 """
 
@@ -16,6 +17,8 @@ import base64
 import hashlib
 import json
 import os
+import select
+import socket
 import sys
 import threading
 import time
@@ -155,6 +158,7 @@ class State:
         self.bad = {}
         self.per_event = 1
         self.delay_s = 0.0
+        self.pause_at = 0
         self.key = None
         self.strict = False
         self.lock = threading.Lock()
@@ -329,6 +333,8 @@ class Handler(BaseHTTPRequestHandler):
                     choice["finish_reason"] = stops if ended else None
                     self.event({"model": body["model"], "choices": [choice]})
                     shown, told = len(text), len(new)
+                    if self.state.pause_at and len(new) >= self.state.pause_at and not ended:
+                        self.wait_for_leave()
                     if self.state.delay_s:
                         time.sleep(self.state.delay_s)
                 if ended:
@@ -358,6 +364,12 @@ class Handler(BaseHTTPRequestHandler):
                 for t, v in zip(ids, values, strict=True)
             ]
         self.answer(200, {"model": body["model"], "choices": [choice], "usage": usage})
+
+    def wait_for_leave(self):
+        """Until the client has closed the connection; goes on if it does not."""
+        readable, _, _ = select.select([self.connection], [], [], 20)
+        if readable and not self.connection.recv(1, socket.MSG_PEEK):
+            raise BrokenPipeError
 
     def choice(self, body, chat, text, new, logs, tops, begin):
         backend = self.state.backend

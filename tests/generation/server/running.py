@@ -28,7 +28,8 @@ class Running:
 
     def control(self, **values: Any) -> None:
         """Set how it behaves, and forget what it has seen."""
-        whole = {"bad": {}, "per_event": 1, "delay_s": 0, "key": None, "strict": False} | values
+        whole = {"bad": {}, "per_event": 1, "delay_s": 0, "pause_at": 0, "key": None}
+        whole |= {"strict": False, **values}
         request = urllib.request.Request(
             f"{self.url}/control", json.dumps(whole).encode(), {"Content-Type": "application/json"}
         )
