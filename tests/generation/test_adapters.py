@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 
 import pytest
 
 from astraios import methods, registry
-from astraios.errors import ConfigError, MethodError, MissingDataError
+from astraios.errors import ConfigError, EngineError, MethodError, MissingDataError
 from astraios.generation import Model
 from astraios.generation.engines.hf import HFEngine
 from astraios.generation.shared_base import SharedBase
@@ -131,6 +132,17 @@ def test_weights_are_in_memory_once(trained, base):
     some, every = copied("bitfit")
     assert 0 < some < every
     assert copied("fft") == (every, every)
+
+
+def test_closing_an_engine_frees_its_weights_and_not_the_base(trained, base, make_prompts):
+    with base.engine("fft", trained("fft")) as engine:
+        kept = [weakref.ref(weight) for weight in engine._model.parameters()]
+    assert not any(weight() is not None for weight in kept)
+    with pytest.raises(EngineError, match="closed"):
+        next(engine.complete(make_prompts(1), GREEDY))
+    with base.engine() as plain:
+        assert len(list(plain.complete(make_prompts(1), GREEDY))) == 1
+    assert len(list(base.engine().complete(make_prompts(1), GREEDY))) == 1
 
 
 def test_workers_hold_the_base_and_each_adapter_in_turn(stored, trained, base, make_prompts):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, final
 
 from astraios import methods
-from astraios.errors import ConfigError
+from astraios.errors import ConfigError, EngineError
 from astraios.generation import Drawn, Engine, Finished, Key, Model
 from astraios.generation.engines._placing import devices_of, options_of
 from astraios.generation.engines._pool import BASE, Pool
@@ -145,7 +146,8 @@ class WorkersEngine(Engine):
         if self._owns:
             self._pool.end()
         elif self._adapter is not None and self._opened == self._pool.generation:
-            self._pool.close(self._engine)
+            with suppress(EngineError):  # of workers that are gone there is nothing to forget
+                self._pool.close(self._engine)
 
     @property
     def _engine(self) -> int:

@@ -12,12 +12,14 @@ asking what the engine supports costs nothing.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
 
 from astraios import methods
+from astraios.errors import EngineError
 from astraios.generation import Drawn, Engine, Finished, Key, Model
 from astraios.generation.keys import stream, wanted
 from astraios.methods import Method
@@ -89,6 +91,7 @@ class HFEngine(Engine):
         self._eos = end_tokens(self._decoder, tokenizer)
         self._budget = budget(self._decoder, batch_tokens, memory_mib)
         self._choose: Choose | None = None
+        self._is_view = False
         self._settings: dict[str, Any] = {
             "batch_tokens": batch_tokens,
             "memory_mib": memory_mib,
@@ -140,7 +143,9 @@ class HFEngine(Engine):
         if method is None or adapter is None:
             return type(self)(self._model, self._tokenizer, **self._settings)
         tuned, tuned_by = put_on(self._model, method, adapter)
-        return type(self)(tuned, self._tokenizer, tuned_by, **self._settings)
+        made = type(self)(tuned, self._tokenizer, tuned_by, **self._settings)
+        made._is_view = True
+        return made
 
     def tuned_by_many(self, adapters: Sequence[tuple[str, Path]]) -> Self:
         """An engine whose rows may each be for another of `adapters`; see `SharedBase.mixed`."""
@@ -192,6 +197,8 @@ class HFEngine(Engine):
         from astraios.generation.engines._loop import in_order
         from astraios.generation.engines._rows import Ending, Row
 
+        if self._decoder is None:
+            raise EngineError("the engine is closed; open the adapter again")
         asked = [(prompt, wanted(prompt, sampling, skip)) for prompt in prompts]
         asked = [(prompt, indices) for prompt, indices in asked if indices]
         ending = Ending(self._eos, sampling.max_new_tokens, finished, self._detokenizer)
@@ -264,6 +271,12 @@ class HFEngine(Engine):
         if device.type == "cuda":
             return torch.cuda.max_memory_reserved(device) / 2**20
         return None
+
+    def close(self) -> None:
+        """Let go of an adapter on a shared base; a model handed in stays its owner's."""
+        if self._is_view:
+            self._model = self._decoder = None
+            gc.collect()  # modules and their hooks refer to each other
 
     def _loop(self, drawing: Any, watch: Watch | None = None) -> Loop:
         from astraios.generation.engines._loop import Loop
