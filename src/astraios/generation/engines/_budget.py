@@ -27,7 +27,7 @@ from astraios.generation.engines._sampling import SLICE
 
 __all__ = ["Budget", "budget", "prefill_tokens"]
 
-BATCH_TOKENS = 24576
+BATCH_TOKENS = 49152
 """Default on a CPU: tokens whose keys and values a batch may hold, padding counted. More make a
 batch no faster there."""
 MAX_ROWS = 512

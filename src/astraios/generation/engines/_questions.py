@@ -39,19 +39,26 @@ class Reader:
         n_positions: tokens that the model's context holds.
         n_virtual: tokens that its tuning puts in front of each prompt.
         long_prompts: `refuse` or `cut`.
+        pieces: the bytes of each token, where they are fixed.
 
     Raises:
         ConfigError: if there is no such policy.
     """
 
     def __init__(
-        self, tokenizer: Any, n_positions: int, n_virtual: int, long_prompts: str = "refuse"
+        self,
+        tokenizer: Any,
+        n_positions: int,
+        n_virtual: int,
+        long_prompts: str = "refuse",
+        pieces: Sequence[bytes] | None = None,
     ) -> None:
         if long_prompts not in POLICIES:
             raise ConfigError(f"long_prompts is {long_prompts!r}; known: {', '.join(POLICIES)}")
         self._tokenizer = tokenizer
         self._n_positions = n_positions
         self._n_virtual = n_virtual
+        self._pieces = pieces
         self._cuts = long_prompts == "cut"
         bare = tokenizer("a", add_special_tokens=False)["input_ids"]
         whole = tokenizer("a")["input_ids"]
@@ -180,7 +187,7 @@ class Reader:
         plain = [
             (prompt, ids[self._n_added :])
             for prompt, ids in zip(prompts, encoded, strict=True)
-            if prompt.kind != "chat"
+            if prompt.kind != "chat" and not self._joins(prompt.text, ids[self._n_added :])
         ]
         if not plain:
             return
@@ -192,6 +199,13 @@ class Reader:
         for (prompt, _), text in zip(plain, again, strict=True):
             if text != prompt.text and not self._same(prompt.text, text):
                 raise DataError(_changed(prompt, text))
+
+    def _joins(self, text: str, ids: Sequence[int]) -> bool:
+        """Whether the bytes of the tokens are the text's; cheaper than decoding, where it holds."""
+        pieces = self._pieces
+        if pieces is None:
+            return False
+        return b"".join([pieces[i] for i in ids]) == text.encode("utf-8", "surrogatepass")
 
     def _same(self, text: str, again: str) -> bool:
         """Up to a leading space, Unicode's NFC, and spaces that special tokens take."""

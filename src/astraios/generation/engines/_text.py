@@ -45,12 +45,13 @@ class Detokenizer:
         self._special = frozenset(tokenizer.all_special_ids) | {
             number for number, token in added.items() if token.special
         }
-        self._pieces = _pieces(tokenizer, self._special)
+        self.pieces = _pieces(tokenizer, self._special)
+        """The bytes of each token; None where they are not fixed."""
 
     def stream(self, prompt_ids: Sequence[int]) -> Stream:
         """A stream for the completion of `prompt_ids`."""
-        if self._pieces is not None:
-            return ByteStream(self._pieces)
+        if self.pieces is not None:
+            return ByteStream(self.pieces)
         return WindowStream(self._tokenizer, self._special, prompt_ids)
 
     def spelling(self, token: int) -> str:
@@ -58,8 +59,8 @@ class Detokenizer:
         if token in self._special:
             name: str = self._tokenizer.convert_ids_to_tokens(token)
             return name
-        if self._pieces is not None:
-            piece = self._pieces[token] if token < len(self._pieces) else b""
+        if self.pieces is not None:
+            piece = self.pieces[token] if token < len(self.pieces) else b""
             return piece.decode("utf-8", "replace")
         text: str = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
         return text

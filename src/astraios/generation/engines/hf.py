@@ -86,8 +86,14 @@ class HFEngine(Engine):
         self._tokenizer = tokenizer
         self._n_positions = n_positions(self._decoder.config)
         self._n_virtual = self._count_virtual()
-        self._reader = Reader(tokenizer, self._n_positions, self._n_virtual, long_prompts)
         self._detokenizer = Detokenizer(tokenizer)
+        self._reader = Reader(
+            tokenizer,
+            self._n_positions,
+            self._n_virtual,
+            long_prompts,
+            self._detokenizer.pieces,
+        )
         self._eos = end_tokens(self._decoder, tokenizer)
         self._budget = budget(self._decoder, batch_tokens, memory_mib)
         self._choose: Choose | None = None
@@ -103,6 +109,14 @@ class HFEngine(Engine):
     def supports(cls, method: str) -> bool:
         """Every method whose input can be given row by row: the adapter runs as it was trained."""
         return methods.method(method).batched
+
+    @classmethod
+    def check(cls, model: Model) -> None:
+        """See `Engine.check`."""
+        from astraios.generation.engines._placing import devices_of, options_of
+
+        options_of(model)
+        devices_of(model)
 
     @classmethod
     def open(cls, model: Model) -> HFEngine | WorkersEngine:
