@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import resource
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -227,7 +228,13 @@ def compiled(
         if name != "as it is":
             model.forward = torch.compile(plain, dynamic=True, backend=backend)
         engine = HFEngine(model, tokenizer)
-        begun, _ = clock(lambda e=engine: list(e.complete(prompts, sampling)))
+        try:
+            begun, _ = clock(lambda e=engine: list(e.complete(prompts, sampling)))
+        except torch._dynamo.exc.TorchDynamoException as error:
+            said = str(error).strip().splitlines()
+            print(f"{name} failed: {said[1] if len(said) > 1 else said[0]}", file=sys.stderr)
+            rows.append(dict.fromkeys(rows[0], "failed") | {"forward": name})
+            continue
         spent, samples = clock(lambda e=engine: list(e.complete(prompts, sampling)))
         rate = n_tokens(samples) / spent
         first = first or rate
