@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from astraios import tasks
 from astraios.checkers import Checker
+from astraios.cli.grading import faults_told
 from astraios.errors import UnfinishedRunError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.generate import generate
@@ -450,7 +452,12 @@ def test_samples_with_faults_are_graded(tmp_path):
     found = grade(
         path, task.name, data_dir=ROWS, out=tmp_path / "run", references=False, cache=False
     )
-    assert found.n_faults == 1
+    assert (found.n_faults, found.n_unanswered) == (1, 1)
+    said = faults_told(found)
+    assert "1 samples in the file are faults" in said
+    assert "run the command that generated them again" in said
+    assert "same command" not in said
+    assert "2 programs" in faults_told(replace(found, outcomes={Outcome.FAULT: 3}))
     [score] = found.scores
     assert (score.value, score.n_faults) == (1.0, 1)
 

@@ -51,6 +51,22 @@ def outcome_row(row: OutcomeRow) -> dict[str, str]:
     }
 
 
+def faults_told(result: GradeResult) -> str:
+    """What could not be judged of a graded file, and what to do about each kind."""
+    said = []
+    if n := result.n_faults - result.n_unanswered:
+        said.append(
+            f"{n} programs could not be judged (fault); they are not counted. The same command "
+            "tries them again"
+        )
+    if n := result.n_unanswered:
+        said.append(
+            f"{n} samples in the file are faults: its engine gave no answer. They are not counted; "
+            "run the command that generated them again, then grade the file that it leaves"
+        )
+    return ". ".join(said)
+
+
 def tell_result(result: GradeResult) -> None:
     """Scores, outcomes and where the verdicts are, to standard output."""
     from astraios.cli.display import out, table

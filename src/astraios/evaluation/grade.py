@@ -26,7 +26,7 @@ from astraios.evaluation.imports import Generations
 from astraios.evaluation.judge import REFERENCES, judge, judge_config
 from astraios.evaluation.score import SCORES, scores_of
 from astraios.progress import Progress, silent
-from astraios.records import Outcome, Score, Verdict
+from astraios.records import Finish, Outcome, Sample, Score, Verdict
 from astraios.runs import Run, is_done, read_run
 
 log = logging.getLogger(__name__)
@@ -85,12 +85,14 @@ class GradeResult:
     """Whether nothing had to be judged."""
     n_from_cache: int = 0
     """Programs whose verdict was known from an earlier run."""
+    n_unanswered: int = 0
+    """Of the faults, those that the graded file holds: its engine gave no answer."""
     known_exceptions: Mapping[str, str] = field(default_factory=dict)
     """Problem id -> why its reference solution fails here, where that is known and excused."""
 
     @property
     def n_faults(self) -> int:
-        """Samples that could not be judged, by a failure of ours."""
+        """Samples that could not be judged, by a failure of the engine or the grader."""
         return self.outcomes.get(Outcome.FAULT, 0)
 
     def as_json(self) -> dict[str, Any]:
@@ -188,7 +190,12 @@ def _stem(path: Path) -> str:
 
 def result_of(task: tasks.Task[Any], run: Run, was_done: bool) -> GradeResult:
     """What the judged `run` of `task` found; `was_done`: whether nothing had to be judged."""
-    outcomes = Counter(verdict.outcome for verdict in run.read("verdicts", Verdict))
+    outcomes: Counter[Outcome] = Counter()
+    faults = set()
+    for verdict in run.read("verdicts", Verdict):
+        outcomes[verdict.outcome] += 1
+        if verdict.outcome is Outcome.FAULT:
+            faults.add((verdict.problem_id, verdict.index))
     return GradeResult(
         task=task.name,
         task_version=task.version,
@@ -198,8 +205,15 @@ def result_of(task: tasks.Task[Any], run: Run, was_done: bool) -> GradeResult:
         sandbox=run.manifest.environment.get("sandbox", ""),
         was_done=was_done and not outcomes[Outcome.FAULT],
         n_from_cache=int(run.manifest.counts.get("n_from_cache", 0)),
+        n_unanswered=len(faults & _unanswered(run)) if faults else 0,
         known_exceptions=_references(run.folder).get("known_exceptions", {}),
     )
+
+
+def _unanswered(run: Run) -> set[tuple[str, int]]:
+    """Problem and index of the samples in the run itself that are faults of their engine."""
+    samples = run.read("samples", Sample)
+    return {(one.problem_id, one.index) for one in samples if one.finish is Finish.FAULT}
 
 
 def _scores(task: tasks.Task[Any], run: Run) -> tuple[Score, ...]:
