@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astraios.errors import ConfigError, EngineError, MissingDataError
+from astraios.errors import ConfigError, EngineError, ForeignRunError, MissingDataError
 from astraios.evaluation.config import EvaluationConfig
-from astraios.evaluation.parity import N_PROMPTS, compare, fact, parity_prompts
+from astraios.evaluation.generate import generate
+from astraios.evaluation.parity import N_PROMPTS, compare, fact, is_owed, parity_prompts
 from astraios.generation import Drawn, Engine, Model
 from astraios.generation.engines import hf as hf_module
-from astraios.records import Parity, Prompt, Sampling
+from astraios.generation.keys import wanted
+from astraios.records import Finish, Parity, Prompt, Sample, Sampling
 from astraios.studies import serving
 from astraios.studies.serving import trusted_engine
 
@@ -325,8 +327,15 @@ class Fast(Reference):
         return method in ("lora", "prefix")
 
     @classmethod
+    def check(cls, model):
+        if "misspelled" in model.options:
+            raise ConfigError("engine fast has no option 'misspelled'")
+
+    @classmethod
     def open(cls, model):
         assert Reference.living == 0, "hf still holds its memory"
+        if model.options.get("url") == "http://dead":
+            raise EngineError("the server does not answer")
         cls.opened += 1
         return cls(dict(model.options))
 
@@ -394,6 +403,18 @@ def test_an_engine_that_is_equal_is_trusted_with_a_record(gate, tmp_path):
 
 def test_hf_has_given_its_memory_back_before_the_engine_is_opened(gate):
     gate()
+    assert (Reference.opened, Reference.living, Fast.opened) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("options", [{"url": "http://dead"}, {"misspelled": 1}])
+def test_a_dead_server_and_wrong_options_are_told_before_hf_is_loaded(gate, options):
+    with pytest.raises((EngineError, ConfigError), match=r"does not answer|no option"):
+        gate(**options)
+    assert Reference.opened == 0
+
+
+def test_a_server_elsewhere_is_opened_once_and_stays(gate):
+    assert gate(url="http://here").outcome == "equal"
     assert (Reference.opened, Reference.living, Fast.opened) == (1, 0, 1)
 
 
@@ -492,3 +513,86 @@ def test_a_method_that_the_engine_cannot_host_is_refused(gate):
 
 def test_the_engine_of_the_package_is_the_reference():
     assert serving.engine_class("hf") is hf_module.HFEngine
+
+
+# --- a comparison that was skipped --------------------------------------------------------------
+
+SKIPPED = Parity(engine="fast", outcome="skipped")
+EQUAL = Parity(engine="fast", outcome="equal", n_prompts=3, n_tokens=24)
+
+
+class Once(Fast):
+    """Answers each question, and says that it did."""
+
+    def __init__(self, **options):
+        super().__init__(options)
+        self.n_asked = 0
+
+    def complete(self, prompts, sampling, *, skip=frozenset(), **rest):
+        for prompt in prompts:
+            for index in wanted(prompt, sampling, skip):
+                self.n_asked += 1
+                yield Sample(
+                    problem_id=prompt.problem_id,
+                    index=index,
+                    prompt_sha="",
+                    completion="passed",
+                    finish=Finish.EOS,
+                )
+
+
+@pytest.fixture
+def made(toy, tmp_path):
+    """Generates in one folder, with what is known of the engine."""
+
+    def made(engine, known, parity="check"):
+        task = toy.Task()
+        config = EvaluationConfig(
+            task="toy",
+            task_version="1",
+            template="continue",
+            sampling=Sampling(),
+            base_model="base",
+            engine="fast",
+            parity=parity,
+        )
+        return generate(
+            task,
+            engine,
+            config.sampling,
+            tmp_path / "run",
+            config=config,
+            problems=task.problems(None),
+            template="continue",
+            parity=known,
+        )
+
+    return made
+
+
+def test_a_comparison_made_later_is_added_and_nothing_is_asked_again(made):
+    first = made(Once(), SKIPPED, "skip")
+    engine = Once()
+    second = made(engine, EQUAL)
+    assert engine.n_asked == 0
+    assert second.done and second.manifest.counts == first.manifest.counts
+    assert second.manifest.environment["parity"] == fact(EQUAL)
+    assert Parity.model_validate_json((second.folder / "parity.json").read_bytes()) == EQUAL
+    third = made(Once(), SKIPPED, "skip")
+    assert third.manifest == second.manifest
+
+
+def test_a_run_that_was_not_compared_is_not_done_for_a_config_that_compares(made):
+    run = made(Once(), SKIPPED, "skip")
+    config = EvaluationConfig.model_validate(run.manifest.config)
+    assert not is_owed(run.manifest, config)
+    assert is_owed(run.manifest, config.model_copy(update={"parity": "check"}))
+    after = made(Once(), EQUAL)
+    assert not is_owed(after.manifest, config.model_copy(update={"parity": "check"}))
+
+
+def test_a_comparison_of_a_changed_engine_says_nothing_of_what_was_made_before(made):
+    before = made(Once(), SKIPPED, "skip").manifest
+    with pytest.raises(ForeignRunError, match=r"server '1.0', now '2.0'.*parity=skip"):
+        made(Once(server="2.0"), EQUAL)
+    assert made(Once(), SKIPPED, "skip").manifest == before

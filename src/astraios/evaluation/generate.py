@@ -8,7 +8,8 @@
 A run that was stopped at any point goes on where it was: what is on disk is not asked again, and
 what is missing comes out as it would have. A prompt that the engine could not answer leaves a
 sample that is a fault: the run is completed without it, sealed with the number of faults, and the
-next call asks those prompts, and no others, again.
+next call asks those prompts, and no others, again. A run whose engine was not compared with `hf`
+takes up the comparison once one is made; nothing is asked again for it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from astraios.errors import ConfigError, DataError, EngineError, ForeignRunError
 from astraios.evaluation.config import EvaluationConfig
-from astraios.evaluation.parity import fact
+from astraios.evaluation.parity import fact, is_owed
 from astraios.files import read_json
 from astraios.generation import Engine, Finished, Key
 from astraios.generation.keys import key, wanted
@@ -51,8 +52,8 @@ def generate(
 ) -> Run:
     """Ask `engine` every question of `task` and leave a sealed run in `folder`.
 
-    A sealed run of the same config is returned as it is, unless it holds faults: those are asked
-    again. An unfinished run is completed.
+    A sealed run of the same config is returned as it is, unless it holds faults, which are asked
+    again, or lacks the comparison `parity`, which is added. An unfinished run is completed.
 
     Args:
         task: asks; its later turns see the completions of the earlier ones.
@@ -87,6 +88,8 @@ def generate(
     with Run.open(folder, kind=RunKind.GENERATE, config=config, inputs=inputs) as run:
         if run.done and run.manifest.counts.get("n_faults"):
             run.reopen()
+        elif run.done and parity is not None and is_owed(run.manifest, config):
+            _add_comparison(run, engine, parity)
         if not run.done:
             session = _Session(run, task, engine, sampling, finished, progress)
             session.go(by_id, template, parity)
@@ -107,6 +110,25 @@ def _must_agree(
         raise ConfigError(
             f"config.sampling is {config.sampling!r} but the run is to use {sampling!r}"
         )
+
+
+def _add_comparison(run: Run, engine: Engine, parity: Parity) -> None:
+    """Say in a sealed run that its engine was compared after all, if it is the same engine."""
+    before, counts = run.manifest.environment, run.manifest.counts
+    changed = [
+        f"{name} {before.get(name)!r}, now {value!r}"
+        for name, value in engine.environment().items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise ForeignRunError(
+            f"run folder {str(run.folder)!r} was made with parity=skip by an engine that has "
+            f"changed since ({', '.join(changed)}), so a comparison says nothing about it; leave "
+            "parity=skip, or remove the folder to generate afresh"
+        )
+    run.reopen()
+    run.write_json("parity", parity)
+    run.seal(counts=counts, environment={"parity": fact(parity)})
 
 
 class _Session:

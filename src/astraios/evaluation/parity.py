@@ -23,11 +23,12 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from astraios.errors import EngineError
+from astraios.evaluation.config import EvaluationConfig
 from astraios.generation import Drawn
-from astraios.records import Parity, Prompt
+from astraios.records import Manifest, Parity, Prompt
 from astraios.tasks import Problem, Task
 
-__all__ = ["N_PROMPTS", "N_TOKENS", "REMEDY", "compare", "fact", "parity_prompts"]
+__all__ = ["N_PROMPTS", "N_TOKENS", "REMEDY", "compare", "fact", "is_owed", "parity_prompts"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ REMEDY = (
     "parity=skip (`astraios eval --no-parity`, in a study evaluation.parity=skip) goes on without "
     "the comparison, which is then recorded"
 )
+
+NOT_CHECKED = "not checked (parity=skip)"
+"""What a manifest says under `parity` of a run whose engine nobody compared."""
 
 Trace = Sequence[Drawn]
 
@@ -78,11 +82,16 @@ def parity_prompts(
 def fact(parity: Parity) -> str:
     """One line for a manifest."""
     if parity.outcome == "skipped":
-        return "not checked (parity=skip)"
+        return NOT_CHECKED
     said = f"{parity.n_prompts} prompts, {parity.n_tokens} tokens equal to {REFERENCE}"
     if parity.largest_difference is not None:
         said += f"; largest difference of a log-probability {parity.largest_difference:.1e}"
     return f"{said}; {parity.n_ties} prompts end in ties" if parity.n_ties else said
+
+
+def is_owed(manifest: Manifest, config: EvaluationConfig) -> bool:
+    """Whether the run was made without a comparison, and `config` wants one."""
+    return config.parity == "check" and manifest.environment.get("parity") == NOT_CHECKED
 
 
 def compare(

@@ -84,6 +84,15 @@ class Engine(ABC):
         """Whether this engine can host adapters of `method`."""
 
     @classmethod
+    def check(cls, model: Model) -> None:
+        """Refuse what can be told from the settings alone: nothing is loaded and no server asked.
+
+        Raises:
+            ConfigError: if the method cannot be hosted so, or an option is unknown or wrong.
+        """
+        return
+
+    @classmethod
     def open(cls, model: Model) -> Engine:
         """The engine for `model`: what a config's `engine` and `engine_options` come to.
 

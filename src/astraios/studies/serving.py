@@ -125,8 +125,9 @@ def trusted_engine(
     """The engine of `config`, after it was compared with `hf` on some of the task's prompts.
 
     `hf` itself and engines that run no model need no comparison. What one found is kept in `root`
-    and holds as long as the model's files, the versions and what the engine says of itself do. `hf`
-    has given its memory back before the other engine is opened.
+    and holds as long as the model's files, the versions and what the engine says of itself do. A
+    server that runs elsewhere is looked for first; of what is started here, `hf` has given its
+    memory back before the other engine is opened.
 
     Args:
         config: names the engine, and whether to compare (`parity`).
@@ -146,6 +147,7 @@ def trusted_engine(
     """
     found = engine_class(config.engine)
     check_supports(found, model.method)
+    found.check(model)
     if found is engine_class("hf") or not found.runs_model:
         with found.open(model) as engine:
             yield engine, None
@@ -170,12 +172,16 @@ def _compared(
     with ExitStack() as stack:
         with _one_at_a_time(path):
             parity = _known(path)
-            engine = stack.enter_context(found.open(model)) if parity else None
+            runs_elsewhere = "url" in model.options
+            engine = stack.enter_context(found.open(model)) if parity or runs_elsewhere else None
             if engine is None or parity is None or parity.environment != engine.environment():
-                stack.close()
+                if not runs_elsewhere:
+                    stack.close()
+                    engine = None
                 asked, reference = _reference(found, model, prompts)
                 _give_memory_back()
-                engine = stack.enter_context(found.open(model))
+                if engine is None:
+                    engine = stack.enter_context(found.open(model))
                 chosen = _chosen(engine, _spelled(engine, prompts, asked))
                 parity = compare(
                     asked, reference, chosen, engine=found.name, precision=config.precision

@@ -9,6 +9,7 @@ from astraios.data.config import PackConfig
 from astraios.errors import AstraiosError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.judge import JudgeConfig, judge
+from astraios.evaluation.parity import is_owed
 from astraios.progress import Progress
 from astraios.records import RunKind
 from astraios.runs import is_done, read_manifest
@@ -20,8 +21,12 @@ PREPARED = "prepared"
 
 
 def is_finished(job: Job, root: Path) -> bool:
-    """Whether the job's run folder is sealed and without faults."""
-    return is_done(root / job.id) and not n_faults(job, root)
+    """Whether the job's run folder is sealed, without faults, and compared where it has to be."""
+    folder = root / job.id
+    if not is_done(folder) or n_faults(job, root):
+        return False
+    config = job.config
+    return not (isinstance(config, EvaluationConfig) and is_owed(read_manifest(folder), config))
 
 
 def n_faults(job: Job, root: Path) -> int:
@@ -33,8 +38,8 @@ def n_faults(job: Job, root: Path) -> int:
 def work(job: Job, root: Path, *, sandbox: str, data_dir: Path | None, progress: Progress) -> None:
     """Fill the run folder of `job`.
 
-    A sealed one is left alone, but for its faults, which are tried again; a started one is
-    completed.
+    A sealed one is left alone, but for its faults, which are tried again, and a comparison of its
+    engine that was skipped and is wanted now; a started one is completed.
 
     Raises:
         AstraiosError: what went wrong, told for a user.

@@ -13,7 +13,7 @@ server's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, final
 
@@ -22,6 +22,7 @@ from astraios.config import validate
 from astraios.errors import AstraiosError, ConfigError, DataError, EngineError
 from astraios.generation import Drawn, Engine, Finished, Key, Model
 from astraios.generation.engines import _protocol as protocol
+from astraios.generation.engines import _refusals as refusals
 from astraios.generation.engines._asking import Asker
 from astraios.generation.engines._http import Client, Failed, Refused
 from astraios.generation.engines._models import served_model
@@ -56,6 +57,7 @@ class OpenAIEngine(Engine):
         self._model = model
         self._server = options.server(options.url)
         self._asker = Asker(self._server, options.n_at_once, options.tries, self._explained)
+        self._left_out: set[str] = set()  # fields that this server has refused
         self._warned: set[str] = set()
 
     @classmethod
@@ -64,13 +66,8 @@ class OpenAIEngine(Engine):
         return methods.method(method).mergeable
 
     @classmethod
-    def open(cls, model: Model) -> OpenAIEngine:
-        """Find the server and the model in it.
-
-        Raises:
-            ConfigError: if an option is wrong, or a tuned model is not named.
-            EngineError: if the server is not there, refuses the key or does not serve the model.
-        """
+    def check(cls, model: Model) -> None:
+        """See `Engine.check`; the address has to be given, and a tuned model's name."""
         options = validate(dict(model.options), OpenAIOptions, source="engine_options")
         if options.url is None:
             raise ConfigError("engine openai needs the server's address: engine_options.url=URL")
@@ -85,6 +82,18 @@ class OpenAIEngine(Engine):
                 "(merged, or as the server's adapter) and give the name that the server knows it "
                 "by: engine_options.model=NAME"
             )
+
+    @classmethod
+    def open(cls, model: Model) -> OpenAIEngine:
+        """Find the server and the model in it.
+
+        Raises:
+            ConfigError: if an option is wrong, or a tuned model is not named.
+            EngineError: if the server is not there, refuses the key or does not serve the model.
+        """
+        cls.check(model)
+        options = validate(dict(model.options), OpenAIOptions, source="engine_options")
+        assert options.url is not None
         server = options.server(options.url)
         name = served_model(server, options, model.base_model)
         return cls(options, name)
@@ -112,7 +121,17 @@ class OpenAIEngine(Engine):
             self._check(prompt)
 
         async def work(client: Client, job: Job) -> Sample:
-            return await self._sample(client, job, sampling, finished)
+            while True:
+                body = refusals.without(self._asked(job, sampling), self._left_out)
+                try:
+                    return await self._sample(client, job, body, finished)
+                except Refused as refused:
+                    found = refusals.objection(refused, body)
+                    if found is None:
+                        raise refusals.of_one_prompt(refused) from None
+                    name, lost = found
+                    self._left_out.add(name)
+                    self._once(f"the server refuses the field {name!r}: {lost}")
 
         for (prompt, index), result in self._asker.each(jobs, work, progress):
             if isinstance(result, Failed):
@@ -138,33 +157,42 @@ class OpenAIEngine(Engine):
                 "openai cannot count: the tokenizer is the server's; use engine vllm or hf"
             )
 
-    async def _sample(
-        self, client: Client, job: Job, sampling: Sampling, finished: Finished | None
-    ) -> Sample:
+    def _asked(self, job: Job, sampling: Sampling) -> dict[str, Any]:
+        """The request for one sample, with all that helps where a server knows it."""
         prompt, index = job
-        path, body = self._question(prompt)
         random = stream(sampling.seed, prompt.problem_id, index, prompt.turn)
+        body = self._question(prompt)
         body |= {"max_tokens": sampling.max_new_tokens, **protocol.drawing(sampling, random)}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         if self._options.logprobs:
-            body["logprobs"] = True if path == protocol.CHAT else 1
-        answer = TextAnswer(prompt.stops, finished)
+            body["logprobs"] = True if "messages" in body else 1
+        return body
+
+    async def _sample(
+        self, client: Client, job: Job, body: dict[str, Any], finished: Finished | None
+    ) -> Sample:
+        prompt, index = job
+        n_most = body.get("max_tokens") or body[refusals.NEWER]
+        answer = TextAnswer(prompt.stops, finished, n_most)
         reply = protocol.Reply()
-        async with aclosing(client.events(path, body)) as events:
+        async with aclosing(client.events(_path(body), body)) as events:
             async for event in events:
                 piece = reply.read(event)
                 before = answer.n_tokens
                 answer.push(piece.text, piece.tokens)
                 self._asker.count(answer.n_tokens - before)
-                if answer.ended:
+                if answer.ended or answer.is_full:
                     break
-        self._warn_about(reply)
-        finish = Finish.STOP if answer.ended else reply.finish()
+        if answer.ended:
+            finish = Finish.STOP
+        else:
+            finish = Finish.LENGTH if answer.is_full else reply.finish(n_most)
+        self._warn_about(reply, answer)
         told = None
         if index == 0 and prompt.answers:
             told = await self._likelihoods(client, prompt)
         n_tokens = answer.n_tokens
-        if not answer.ended and reply.n_completion_tokens is not None:
+        if not (answer.ended or answer.is_full) and reply.n_completion_tokens is not None:
             n_tokens = reply.n_completion_tokens
         return Sample(
             problem_id=prompt.problem_id,
@@ -178,20 +206,23 @@ class OpenAIEngine(Engine):
             likelihoods=told,
         )
 
-    def _question(self, prompt: Prompt) -> tuple[str, dict[str, Any]]:
-        """Path and beginning of the body."""
+    def _question(self, prompt: Prompt) -> dict[str, Any]:
+        """The fields that say model and prompt."""
         if prompt.kind == "chat":
-            return protocol.CHAT, {"model": self._model, **protocol.conversation(prompt)}
+            return {"model": self._model, **protocol.conversation(prompt)}
         if self._options.endpoint == "chat":
             message = {"role": "user", "content": prompt.text}
-            return protocol.CHAT, {"model": self._model, "messages": [message]}
-        return protocol.COMPLETIONS, {"model": self._model, "prompt": prompt.text}
+            return {"model": self._model, "messages": [message]}
+        return {"model": self._model, "prompt": prompt.text}
 
-    def _warn_about(self, reply: protocol.Reply) -> None:
+    def _warn_about(self, reply: protocol.Reply, answer: TextAnswer) -> None:
         if reply.model is not None and reply.model != self._model:
-            self._once(
-                f"the server answers as model {reply.model!r} where {self._model!r} was asked"
-            )
+            model = self._server.clean(reply.model)
+            self._once(f"the server answers as model {model!r} where {self._model!r} was asked")
+        if answer.is_full:
+            self._once("the server goes on after max_tokens; completions are cut there")
+        elif not answer.ended and reply.reason is None:
+            self._once("the server does not say why completions end (finish_reason)")
         if self._options.logprobs and not reply.tells_tokens:
             self._once(
                 "the server tells no tokens: completions end with the last character of a stop, "
@@ -211,13 +242,12 @@ class OpenAIEngine(Engine):
             self._check(prompt)
 
         async def work(client: Client, prompt: Prompt) -> list[Drawn]:
-            path, body = self._question(prompt)
-            asked = {"max_tokens": n_tokens, "temperature": 0}
-            if path == protocol.CHAT:
-                asked |= {"logprobs": True, "top_logprobs": N_OTHERS}
+            body = self._question(prompt) | {"max_tokens": n_tokens, "temperature": 0}
+            if "messages" in body:
+                body |= {"logprobs": True, "top_logprobs": N_OTHERS}
             else:
-                asked |= {"logprobs": N_OTHERS}
-            return protocol.drawn(await client.answer(path, body | asked))
+                body |= {"logprobs": N_OTHERS}
+            return protocol.drawn(await client.answer(_path(body), body))
 
         return self._asker.map(prompts, work, "tracing greedy tokens")
 
@@ -261,7 +291,7 @@ class OpenAIEngine(Engine):
                     f"answer {answer!r}, which engine openai cannot take apart; use engine vllm "
                     "or hf"
                 )
-            told[answer] = min(0.0, sum(value or 0.0 for value in values[len(before) :]))
+            told[answer] = protocol.likelihood(values[len(before) :])
         return told
 
     # --- the rest -----------------------------------------------------------------------------
@@ -273,7 +303,11 @@ class OpenAIEngine(Engine):
     def _explained(self, refused: Refused, job: Any) -> AstraiosError:
         prompt = job if isinstance(job, Prompt) else next(x for x in job if isinstance(x, Prompt))
         where = f"problem {prompt.problem_id!r}, turn {prompt.turn}"
-        return protocol.explained(refused, where, self._server, self._options, self._model)
+        return refusals.explained(refused, where, self._server, self._options, self._model)
+
+
+def _path(body: Mapping[str, Any]) -> str:
+    return protocol.CHAT if "messages" in body else protocol.COMPLETIONS
 
 
 engine = OpenAIEngine

@@ -23,6 +23,7 @@ from astraios.config import validate
 from astraios.errors import AstraiosError, ConfigError, EngineError
 from astraios.generation import Drawn, Engine, Finished, Key, Model, check_supports
 from astraios.generation.engines import _protocol as protocol
+from astraios.generation.engines import _refusals as refusals
 from astraios.generation.engines import _vllm_served as served
 from astraios.generation.engines._asking import Asker
 from astraios.generation.engines._http import Client, Failed, Refused
@@ -96,6 +97,14 @@ class VLLMEngine(Engine):
         return route_of(method) is not None
 
     @classmethod
+    def check(cls, model: Model) -> None:
+        """See `Engine.check`."""
+        options = validate(dict(model.options), VLLMOptions, source="engine_options")
+        if route_of(model.method, merge=options.merge) is None:
+            check_supports(cls, model.method)
+            raise ConfigError(f"method {model.method!r} cannot be merged; leave out merge=true")
+
+    @classmethod
     def open(cls, model: Model) -> VLLMEngine:
         """Start a server, or find the one that runs.
 
@@ -108,11 +117,10 @@ class VLLMEngine(Engine):
             MethodError: if vLLM cannot serve this adapter as it is.
             EngineError: if the server does not start, is not there or serves another model.
         """
+        cls.check(model)
         options = validate(dict(model.options), VLLMOptions, source="engine_options")
         route = route_of(model.method, merge=options.merge)
-        if route is None:
-            check_supports(cls, model.method)
-            raise ConfigError(f"method {model.method!r} cannot be merged; leave out merge=true")
+        assert route is not None
         from astraios.generation.engines._vllm_reading import Embeddings, Ids
 
         reading: Reading = Embeddings(model) if route is Route.EMBEDS else Ids(model)
@@ -254,19 +262,19 @@ class VLLMEngine(Engine):
         is_plain = self._target.route in (Route.BASE, Route.MERGED)
         one = self._of_prompt if is_plain else self._one_by_one
         return {
-            answer: min(0.0, await one(client, question.ids, ids))
+            answer: protocol.likelihood(await one(client, question.ids, ids))
             for answer, ids in question.answers
         }
 
     async def _of_prompt(
         self, client: Client, ids: tuple[int, ...], answer: tuple[int, ...]
-    ) -> float:
+    ) -> list[float]:
         """Prompt and answer as one prompt, whose log-probabilities vLLM tells."""
         body = self._body((*ids, *answer)) | {"max_tokens": 1, "prompt_logprobs": 0}
         reply = await client.answer(protocol.COMPLETIONS, body)
         try:
             told = reply["choices"][0]["prompt_logprobs"][len(ids) :]
-            values = [
+            return [
                 float(place[str(token)]["logprob"])
                 for place, token in zip(told, answer, strict=True)
             ]
@@ -274,16 +282,15 @@ class VLLMEngine(Engine):
             raise EngineError(
                 "the server does not tell log-probabilities of prompts; use engine hf"
             ) from None
-        return sum(values)
 
     async def _one_by_one(
         self, client: Client, ids: tuple[int, ...], answer: tuple[int, ...]
-    ) -> float:
+    ) -> list[float]:
         """One request a token, where vLLM tells nothing of prompts.
 
         Only the answer's token may be drawn, which leaves its log-probability as it is.
         """
-        total = 0.0
+        values = []
         for place, token in enumerate(answer):
             body = self._body((*ids, *answer[:place])) | {
                 "max_tokens": 1,
@@ -295,8 +302,8 @@ class VLLMEngine(Engine):
             found = protocol.drawn(await client.answer(protocol.COMPLETIONS, body))
             if not found or _number(found[0].text) != token:
                 raise EngineError("the server drew a token that was not allowed; use engine hf")
-            total += found[0].log_probability
-        return total
+            values.append(found[0].log_probability)
+        return values
 
     # --- the rest -----------------------------------------------------------------------------
 
@@ -313,7 +320,7 @@ class VLLMEngine(Engine):
         # an `Asked`, or a question with its number
         question = job.question if isinstance(job, Asked) else job[1]
         where = f"problem {question.problem_id!r}, turn {question.turn}"
-        return protocol.explained(
+        return refusals.explained(
             refused, where, self._target.server, self._options, self._target.name
         )
 
