@@ -8,11 +8,12 @@ import json
 import pytest
 
 from astraios import registry
-from astraios.errors import GenerationsError, MissingDataError
+from astraios.errors import ConfigError, GenerationsError, MissingDataError
 from astraios.generation import engines
 from astraios.generation.engines.replay import ReplayEngine
 from astraios.generation.keys import key, prompt_sha
 from astraios.records import Finish, Prompt, Sample, Sampling
+from astraios.templates import template
 
 SAMPLING = Sampling(n_samples=2, temperature=0.5)
 PROMPTS = [Prompt(problem_id="a", text="what is a?"), Prompt(problem_id="b", text="what is b?")]
@@ -40,6 +41,11 @@ def jsonl(path, samples):
 def lists(path, value):
     path.write_text(value if isinstance(value, str) else json.dumps(value), "utf-8")
     return path
+
+
+def chat(question, opening):
+    """A conversation, as template chat writes it."""
+    return template("chat").prompt(question, opening)
 
 
 def test_lists_answer_problems_in_the_order_asked(tmp_path):
@@ -149,6 +155,51 @@ def test_lists_have_no_second_turn(tmp_path):
     asked = [Prompt(problem_id="a", turn=1, index=0, text="?")]
     with pytest.raises(GenerationsError, match="first questions only"):
         list(engine.complete(asked, SAMPLING))
+
+
+# --- conversations ------------------------------------------------------------------------------
+
+ASKED = Prompt(problem_id="a", kind="chat", text=chat("Write é.", "def f():\n"))
+SPELLED = "<user>Write é.<assistant>def f():"
+
+
+def replayed(folder, text=SPELLED, kind="chat"):
+    """An engine on the samples of a run that asked `text`."""
+    jsonl(folder / "prompts.jsonl", [ASKED.model_copy(update={"text": text, "kind": kind})])
+    made = [a_sample("a", index, text=text) for index in (0, 1)]
+    return ReplayEngine(jsonl(folder / "samples.jsonl", made)), made
+
+
+@pytest.mark.parametrize("text", [SPELLED, ASKED.text])
+def test_a_conversation_is_spelled_as_the_run_beside_the_file_did(tmp_path, text):
+    engine, made = replayed(tmp_path, text)
+    spelled = engine.spelled(ASKED)
+    assert spelled == ASKED.model_copy(update={"text": text})
+    assert list(engine.complete([spelled], SAMPLING)) == made
+    assert engine.spelled(PROMPTS[0]) == PROMPTS[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "asked"),
+    [
+        ("<user>Write e.<assistant>def f():", "chat", ASKED),
+        (SPELLED, "completion", ASKED),
+        (SPELLED, "chat", ASKED.model_copy(update={"problem_id": "b"})),
+        (SPELLED, "chat", ASKED.model_copy(update={"turn": 1, "index": 0})),
+    ],
+)
+def test_a_run_that_asked_something_else_is_refused(tmp_path, text, kind, asked):
+    engine, _ = replayed(tmp_path, text, kind)
+    with pytest.raises(GenerationsError, match=rf"prompts.jsonl: problem '{asked.problem_id}' was"):
+        engine.spelled(asked)
+
+
+def test_a_conversation_without_a_run_beside_the_file_is_refused(tmp_path):
+    alone = jsonl(tmp_path / "samples.jsonl", [a_sample("a", 0)])
+    given = lists(tmp_path / "generations.json", LISTS)
+    for path in (alone, given):
+        with pytest.raises(ConfigError, match=rf"(?s)needs a samples.jsonl.*{path.name}.*none"):
+            ReplayEngine(path).spelled(ASKED)
 
 
 def test_the_engine_is_found_by_its_name():

@@ -4,7 +4,8 @@
     lists           `[["first of problem 0", "second", ...], ["first of problem 1", ...], ...]`,
                     the BigCode harness's format: the i-th list answers the i-th problem asked
 
-Either may be compressed (`.gz`).
+Either may be compressed (`.gz`). What the conversations of template `chat` look like in the model's
+spelling is taken from the run's `prompts.jsonl` beside its samples.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from typing import Any, final
 from pydantic import ValidationError
 
 from astraios.errors import ConfigError, GenerationsError, MissingDataError
+from astraios.files import read_records
 from astraios.generation import Engine, Finished, Key, Model
 from astraios.generation.keys import key, prompt_sha, wanted
 from astraios.records import Finish, Prompt, Sample, Sampling
+
+PROMPTS = "prompts.jsonl"
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ class ReplayEngine(Engine):
         suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
         self._samples: Mapping[Key, Sample] | None = None
         self._lists: Sequence[Sequence[str]] = ()
+        self._prompts: Mapping[tuple[str, int, int | None], Prompt] | None = None
         if suffixes and suffixes[-1] == ".jsonl":
             self._samples = _samples(path, text)
         else:
@@ -60,14 +65,19 @@ class ReplayEngine(Engine):
         return True
 
     @classmethod
-    def open(cls, model: Model) -> ReplayEngine:
-        """Read the file that option `file` names."""
+    def check(cls, model: Model) -> None:
+        """See `Engine.check`; the file has to be named."""
         unknown = sorted(set(model.options) - {"file"})
         if unknown or "file" not in model.options:
             said = f"has no option {unknown[0]!r}" if unknown else "needs the option 'file'"
             raise ConfigError(
                 f"engine replay {said}; give engine_options.file=PATH, a file of completions"
             )
+
+    @classmethod
+    def open(cls, model: Model) -> ReplayEngine:
+        """Read the file that option `file` names."""
+        cls.check(model)
         return cls(Path(model.options["file"]))
 
     def complete(
@@ -93,6 +103,38 @@ class ReplayEngine(Engine):
             if progress is not None:
                 progress(sample.n_completion_tokens)
             yield sample
+
+    def spelled(self, prompt: Prompt) -> Prompt:
+        """See `Engine.spelled`; a conversation as the run beside the file spelled it.
+
+        Raises:
+            ConfigError: if there is no `prompts.jsonl` beside it.
+            GenerationsError: if that holds another prompt.
+        """
+        if prompt.kind != "chat":
+            return prompt
+        if self._prompts is None:
+            self._prompts = self._asked()
+        known = self._prompts.get((prompt.problem_id, prompt.turn, prompt.index))
+        if known is None or not _says(known, prompt):
+            raise GenerationsError(
+                f"{self._path.parent / PROMPTS}: problem {prompt.problem_id!r} was asked "
+                f"{'nothing' if known is None else 'another question'} in turn {prompt.turn}; use "
+                "the template and the task version the file was made with"
+            )
+        return prompt.model_copy(update={"text": known.text})
+
+    def _asked(self) -> dict[tuple[str, int, int | None], Prompt]:
+        path = self._path.parent / PROMPTS
+        if self._samples is None or not path.is_file():
+            raise ConfigError(
+                f"engine replay: template chat needs a samples.jsonl with its run's {PROMPTS} "
+                f"beside it, which says how conversations were spelled, and {str(self._path)!r} "
+                "has none; give the file in its run folder, or grade it: "
+                f"astraios grade {self._path} --task TASK"
+            )
+        found = read_records(path, Prompt)
+        return {(prompt.problem_id, prompt.turn, prompt.index): prompt for prompt in found}
 
     def _from_samples(
         self,
@@ -155,6 +197,14 @@ class ReplayEngine(Engine):
 
 
 engine = ReplayEngine
+
+
+def _says(known: Prompt, asked: Prompt) -> bool:
+    """Whether `known` is the conversation `asked`, in whatever spelling."""
+    if known.kind != "chat":
+        return False
+    contents = [message["content"].strip() for message in json.loads(asked.text)]
+    return known.text == asked.text or all(content in known.text for content in contents)
 
 
 def _read(path: Path) -> str:
