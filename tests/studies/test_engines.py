@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,19 +15,20 @@ from typer.testing import CliRunner
 
 from astraios.cli import app
 from astraios.config import fingerprint, parse_yaml
-from astraios.errors import ConfigError, UnknownNameError, WorkError
+from astraios.errors import ConfigError, MissingDataError, UnknownNameError, WorkError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.generation import Engine
 from astraios.generation.keys import prompt_sha, wanted
 from astraios.progress import silent
-from astraios.records import Finish, Prompt, RunKind, Sample, Sampling, Verdict
+from astraios.records import Finish, Parity, Prompt, RunKind, Sample, Sampling, Verdict
 from astraios.runs import read_run
 from astraios.studies import run as running
+from astraios.studies.checks import check
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
 from astraios.studies.plan import Job, plan
 from astraios.studies.presets import read_study
 from astraios.studies.run import run_study
-from astraios.studies.study import BASE, Arm, Study, check, evaluation_config
+from astraios.studies.study import BASE, Arm, Study, evaluation_config
 from astraios.studies.work import is_finished, work
 from astraios.tasks import task
 
@@ -147,6 +149,96 @@ def test_a_mistake_is_told_before_anything_runs(
 ) -> None:
     with pytest.raises(error, match=message):
         check(study(*overrides))
+
+
+SERVED = "evaluation={engine: openai, engine_options: {url: 'http://a.example', model: {name}}}"
+LORA = ("methods=[lora]", "base_models=[a/one]")
+
+
+def served(name: str, *more: str) -> Study:
+    return study(*LORA, SERVED.replace("{name}", name), *more)
+
+
+def test_another_served_model_is_another_run_and_another_study() -> None:
+    first, second = served("one"), served("two")
+    assert fingerprint(first) != fingerprint(second)
+    for one, other in zip(plan(first), plan(second), strict=True):
+        is_asked = one.kind in (RunKind.GENERATE, RunKind.JUDGE)
+        assert (one.id != other.id) == is_asked
+        assert one.inputs.get("served-model") == ("one" if one.kind is RunKind.GENERATE else None)
+    moved = served("one", "evaluation.engine_options.url=http://b.example")
+    assert [job.id for job in plan(moved)] == [job.id for job in plan(first)]
+    assert asked(moved)["a/one", "lora"].engine_options == {
+        "url": "http://b.example",
+        "model": "one",
+    }
+    known = {job.id for job in plan(first)}
+    assert all(after in known for job in plan(first) for after in job.after)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "evaluation.engine_options: {url: 'http://c.example', model: mine}",
+        "evaluation.engine_options.model: mine, evaluation.engine_options.url: 'http://c.example'",
+    ],
+)
+def test_an_override_names_a_served_model_and_no_dump_its_server(options: str) -> None:
+    read = served("one", f"overrides=[{{where: {{method: base}}, set: {{{options}}}}}]")
+    found = asked(read)
+    assert found["a/one", BASE].engine_options == {"url": "http://c.example", "model": "mine"}
+    assert found["a/one", "lora"].engine_options["model"] == "one"
+    dumped = json.dumps(read.model_dump(mode="json"))
+    assert "example" not in dumped and "mine" in dumped
+    assert fingerprint(Study.model_validate(json.loads(dumped))) == fingerprint(read)
+
+
+def test_another_file_of_completions_is_another_run(tmp_path: Path) -> None:
+    file = tmp_path / "samples.jsonl"
+    replay = f"evaluation={{engine: replay, engine_options: {{file: {file}}}}}"
+    with pytest.raises(MissingDataError, match=r"samples\.jsonl' does not exist"):
+        plan(study(*LORA, replay))
+    ids = set()
+    for content in ("", "\n"):
+        file.write_text(content)
+        job = next(job for job in plan(study(*LORA, replay)) if job.kind is RunKind.GENERATE)
+        ids.add(job.id)
+    assert len(ids) == 2
+
+
+def test_another_engine_of_an_override_starts_without_options() -> None:
+    found = asked(
+        served("one", "overrides=[{where: {method: base}, set: {evaluation.engine: hf}}]")
+    )
+    assert found["a/one", BASE].engine_options == {}
+    assert found["a/one", "lora"].engine_options["model"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("engine: hf, engine_options: {url: x}", "a/one base seed 0.*engine hf has no option"),
+        ("engine: openai", "needs the server's address"),
+        ("engine: openai, engine_options: {url: 'http://a', n_trys: 2}", "n_trys"),
+        ("engine: openai, engine_options: {url: 'http://a'}", "a/one lora .*engine_options.model"),
+        (
+            "engine: openai, engine_options: {url: 'http://a', model: m}, long_prompts: cut",
+            "cannot cut prompts",
+        ),
+        ("engine: vllm, engine_options: {url: 'http://a', python: p}", "running server"),
+        ("engine: replay, engine_options: {path: x}", "engine replay has no option 'path'"),
+        ("device: 'cuda:0,,cuda:1'", "empty device"),
+    ],
+)
+def test_wrong_options_of_an_engine_are_told_before_anything_runs(
+    tmp_path: Path, options: str, message: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(YAML)
+    arguments = ["study", "plan", str(path), *LORA, f"evaluation={{{options}}}"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "runs")])
+    assert isinstance(done.exception, ConfigError)
+    assert re.search(f"(?s){message}", str(done.exception))
 
 
 @pytest.mark.parametrize("values", ["here={device: cpu}", "overrides=[{where: {}, here: {a: 1}}]"])
@@ -308,6 +400,29 @@ def test_faults_of_a_study_are_said_stop_nothing_and_are_tried_again(
     again = run_study(study(ONE), root)
     assert again.nothing_to_do and again.complete
     assert engine.n_asked == 2
+
+
+def test_a_job_that_was_not_compared_is_done_again_without_asking(
+    tmp_path: Path, engine: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.broken = False
+    found = Parity(engine="flaky", outcome="skipped")
+
+    @contextmanager
+    def trusted(*_: Any) -> Iterator[tuple[Engine, Parity]]:
+        yield engine, found
+
+    monkeypatch.setattr("astraios.studies.serving.trusted_engine", trusted)
+    root, skip = tmp_path / "small", "evaluation.parity=skip"
+    assert run_study(study(ONE, skip), root).complete
+    assert run_study(study(ONE, skip), root).nothing_to_do
+    n_asked = engine.n_asked
+    found = Parity(engine="flaky", outcome="equal", n_prompts=3, n_tokens=9)
+    summary = run_study(study(ONE), root)
+    assert summary.complete and summary.n_jobs - summary.n_before == 1
+    assert engine.n_asked == n_asked
+    assert run_study(study(ONE), root).nothing_to_do
+    assert run_study(study(ONE, skip), root).nothing_to_do
 
 
 def test_the_command_fails_while_there_are_faults(tmp_path: Path, engine: Flaky) -> None:

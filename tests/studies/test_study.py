@@ -10,10 +10,11 @@ from astraios.errors import ConfigError, MissingDataError, MissingToolError, Unk
 from astraios.evaluation.config import EvaluationConfig
 from astraios.progress import silent
 from astraios.records import RunKind
+from astraios.studies.checks import check
 from astraios.studies.plan import plan
 from astraios.studies.presets import names, read_study
 from astraios.studies.run import run_study
-from astraios.studies.study import BASE, Study, arms, check, training_config
+from astraios.studies.study import BASE, Study, arms, training_config
 from astraios.studies.work import work
 
 YAML = """

@@ -173,9 +173,9 @@ def study_status(
     """Show the jobs of a study and which of them are done."""
     from astraios.cli.display import out as tell
     from astraios.cli.display import table
+    from astraios.studies.checks import check
     from astraios.studies.plan import plan
     from astraios.studies.presets import read_study
-    from astraios.studies.study import check
     from astraios.studies.work import is_finished
 
     read = read_study(study, overrides or [])
@@ -228,7 +228,7 @@ def grade(
 ) -> None:
     """Run a file of generations against its task and score it."""
     from astraios.cli.display import bar, say
-    from astraios.cli.grading import tell_result
+    from astraios.cli.grading import faults_told, tell_result
     from astraios.config import data_dir as find_data
     from astraios.evaluation.grade import grade as grade_file
 
@@ -259,10 +259,7 @@ def grade(
     else:
         tell_result(result)
     if result.n_faults:
-        raise WorkError(
-            f"{result.n_faults} programs could not be judged (fault); they are not counted. "
-            "The same command tries them again"
-        )
+        raise WorkError(faults_told(result))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -22,10 +23,20 @@ from pydantic import BaseModel
 from astraios import tasks
 from astraios.config import digest, fingerprint, identity
 from astraios.data.config import PackConfig
+from astraios.errors import MissingDataError
 from astraios.evaluation.config import EvaluationConfig
+from astraios.evaluation.generations_file import checksum
 from astraios.evaluation.judge import JudgeConfig, judge_config
 from astraios.records import RunKind
-from astraios.studies.study import BASE, Arm, Study, arms, evaluation_config, training_config
+from astraios.studies.study import (
+    BASE,
+    SERVED,
+    Arm,
+    Study,
+    arms,
+    evaluation_config,
+    training_config,
+)
 from astraios.tasks import Task
 from astraios.training.config import EMBEDDED, PretrainingConfig, TrainingConfig, pack_config
 
@@ -43,7 +54,7 @@ class Job:
     label: str = ""
     """For progress lines."""
     inputs: dict[str, str] = field(default_factory=dict)
-    """Role -> id of the job that plays it."""
+    """Role -> id of the job that plays it; and see `answering`."""
 
 
 def plan(study: Study) -> list[Job]:
@@ -51,6 +62,7 @@ def plan(study: Study) -> list[Job]:
 
     Raises:
         ConfigError: if an arm's settings are wrong.
+        MissingDataError: if a file of completions is not there.
         MissingToolError: if judging a task needs a toolchain that is not here.
         UnknownNameError: if a task is unknown.
     """
@@ -131,13 +143,14 @@ def _evaluate(
     for task in asked:
         config = evaluation_config(study, arm, task, adapter=train.id if train else None)
         folder = f"eval/{_name(arm.base_model)}/{arm.method}/seed{arm.seed}/{task.name}"
+        asks = {**inputs, **answering(config)}
         generate = Job(
-            f"{folder}-{_fingerprint(config, *inputs.values())}",
+            f"{folder}-{_fingerprint(config, *asks.values())}",
             RunKind.GENERATE,
             config,
             after=tuple(inputs.values()),
             label=f"generate {who} {task.name}",
-            inputs=inputs,
+            inputs=asks,
         )
         yield generate
         judging = judge_config(task, jobs=1, limit_problems=study.limit_problems)
@@ -152,6 +165,25 @@ def _evaluate(
             label=f"judge {who} {task.name}",
             inputs=judged,
         )
+
+
+def answering(config: EvaluationConfig) -> dict[str, str]:
+    """What of the engine's options decides the answers, as inputs of a run: others, another run.
+
+    That is the model that a server is told to ask, and the content of a file of completions.
+
+    Raises:
+        MissingDataError: if there is no such file.
+    """
+    options, inputs = config.engine_options, {}
+    if config.engine == "replay" and "file" in options:
+        file = Path(str(options["file"]))
+        if not file.is_file():
+            raise MissingDataError(f"generations file {str(file)!r} does not exist")
+        inputs["completions"] = checksum(file)
+    if options.get(SERVED) is not None:
+        inputs["served-model"] = str(options[SERVED])
+    return inputs
 
 
 def _fingerprint(config: BaseModel, *after: str) -> str:

@@ -16,9 +16,10 @@ from astraios.errors import MissingToolError
 from astraios.records import PlannedJob, RunKind
 from astraios.sandbox import open_sandbox
 from astraios.studies import launchers
+from astraios.studies.checks import check
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
 from astraios.studies.plan import Job, plan
-from astraios.studies.study import Study, check
+from astraios.studies.study import Study
 from astraios.studies.work import is_finished, n_faults
 
 

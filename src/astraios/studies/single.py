@@ -17,14 +17,15 @@ from typing import Any
 
 from astraios import tasks, templates
 from astraios.config import Places, apply_override, digest, fingerprint, identity, validate
-from astraios.errors import ConfigError, MissingDataError, MissingToolError
+from astraios.errors import ConfigError, MissingToolError
 from astraios.evaluation.config import EvaluationConfig
-from astraios.evaluation.generations_file import checksum
 from astraios.evaluation.judge import JudgeConfig, judge_config
+from astraios.evaluation.parity import is_owed
 from astraios.generation import check_supports
 from astraios.runs import MANIFEST, is_done, read_manifest
 from astraios.studies.adapters import fetch
-from astraios.studies.serving import engine_class
+from astraios.studies.plan import answering
+from astraios.studies.serving import engine_class, model_of
 from astraios.studies.study import BASE
 from astraios.studies.subjects import Adapter, Base, find, find_adapter
 from astraios.tasks import Task
@@ -89,8 +90,11 @@ class Asked:
 
     @property
     def is_generated(self) -> bool:
-        """Whether every completion is there."""
-        return is_done(self.folder) and not read_manifest(self.folder).counts.get("n_faults")
+        """Whether every completion is there, of an engine that was compared where it has to be."""
+        if not is_done(self.folder):
+            return False
+        manifest = read_manifest(self.folder)
+        return not manifest.counts.get("n_faults") and not is_owed(manifest, self.config)
 
     @property
     def is_judged(self) -> bool:
@@ -204,17 +208,13 @@ def _ask(
     request: Request, base: Base, adapter: Adapter | None, name: str, task: Task[Any]
 ) -> Asked:
     config = _config(request, base, adapter, task)
-    check_supports(engine_class(config.engine), None if config.method == BASE else config.method)
+    engine = engine_class(config.engine)
+    check_supports(engine, None if config.method == BASE else config.method)
+    engine.check(model_of(config))
     inputs = dict(base.inputs)
     if adapter is not None and adapter.mark is not None and adapter.hub_id is None:
         inputs["adapter"] = adapter.mark
-    if config.engine == "replay" and "file" in config.engine_options:
-        file = Path(config.engine_options["file"])
-        if not file.is_file():
-            raise MissingDataError(f"generations file {str(file)!r} does not exist")
-        inputs["completions"] = checksum(file)
-    if "model" in config.engine_options:
-        inputs["served-model"] = str(config.engine_options["model"])
+    inputs |= answering(config)
     mark = digest({"config": identity(config), "inputs": inputs})
     judging, lacking = None, ""
     if not request.generate_only:

@@ -71,12 +71,15 @@ def prepare(planned: Plan, *, data_dir: Path | None, sandbox: str) -> Ready:
     Raises:
         MissingToolError: if a toolchain is not here.
         MissingDataError: if a task's problems are not.
+        ConfigError: if a task cannot be asked with the template.
         SandboxError: if there is no such isolation here.
     """
     lacking = [one.lacking for one in planned.asked if one.lacking]
     if lacking:
         raise MissingToolError(f"{lacking[0]}; or generate now and judge later: --generate-only")
     problems = {one.name: one.task.problems(data_dir) for one in planned.asked}
+    for one in planned.asked:
+        one.task.prompt(problems[one.name][0], (), one.config.template)  # that it can be asked so
     if any(one.task.checker and one.judging and not one.is_through for one in planned.asked):
         with open_sandbox(sandbox_level(sandbox), jobs=1) as opened:
             sandbox = opened.level

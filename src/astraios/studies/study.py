@@ -14,11 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from astraios import methods, registry, tasks, templates
+from astraios import methods, registry, tasks
 from astraios.config import OPERATIONAL, Config, validate
 from astraios.errors import AstraiosError, ConfigError, did_you_mean
 from astraios.evaluation.config import EvaluationConfig
-from astraios.generation import Engine, check_supports, engines
 from astraios.methods import ANY, LABEL
 from astraios.records import Sampling
 from astraios.tasks import Task
@@ -42,25 +41,39 @@ HERE = frozenset(
     name for name in EVALUATION if EvaluationConfig.model_fields[name].json_schema_extra
 )
 """Those of them that change no record."""
+EVALUATE = "evaluation."
+"""How overrides name such a field."""
+OPTIONS, SERVED = "engine_options", "model"
+"""The option by which a server is told which of its models is asked."""
 
 
 def _parted(values: Any, field: str, at: str = "") -> Any:
     """`values` with what is `HERE` moved from the mapping `field` to `here`.
 
-    So a study can go on with another device or server, and its manifest names no host.
+    So a study can go on with another device or server, and its manifest names no host. The name of
+    a served model stays: it says who answers.
     """
     given = values.get(field) if isinstance(values, Mapping) else None
     if isinstance(values, Mapping) and "here" in values:
         raise ValueError(f"'here' is no field of a study; write it under {field!r}")
     if not isinstance(given, Mapping):
         return values
-    here = {
-        name: value
-        for name, value in given.items()
-        if str(name).startswith(at) and str(name).removeprefix(at).partition(".")[0] in HERE
-    }
-    kept = {name: value for name, value in given.items() if name not in here}
+    kept: dict[str, Any] = {}
+    here: dict[str, Any] = {}
+    options = f"{at}{OPTIONS}"
+    for name, value in given.items():
+        if name == options and isinstance(value, Mapping) and SERVED in value:
+            kept[name] = {SERVED: value[SERVED]}
+            here |= {f"{name}.{one}": v for one, v in value.items() if one != SERVED}
+        elif name == f"{options}.{SERVED}" or not _is_here(str(name), at):
+            kept[name] = value
+        else:
+            here[name] = value
     return {**values, field: kept, "here": here}
+
+
+def _is_here(name: str, at: str) -> bool:
+    return name.startswith(at) and name.removeprefix(at).partition(".")[0] in HERE
 
 
 class Override(Config):
@@ -76,7 +89,7 @@ class Override(Config):
     @model_validator(mode="before")
     @classmethod
     def _part(cls, values: Any) -> Any:
-        return _parted(values, "set", "evaluation.")
+        return _parted(values, "set", EVALUATE)
 
     @field_validator("where")
     @classmethod
@@ -261,8 +274,10 @@ def evaluation_config(
         ConfigError: if a field is unknown or a value is wrong; names the study and the arm.
     """
     source = f"study {study.name!r}, {arm.base_model} {arm.method} seed {arm.seed}, evaluation"
-    settings: dict[str, Any] = _copied({**study.evaluation, **study.here})
-    _override(study, arm, "evaluation.", settings)
+    settings: dict[str, Any] = _copied(study.evaluation)
+    for name, value in _copied(study.here).items():
+        _set(settings, name, value)
+    _override(study, arm, EVALUATE, settings)
     for name in settings:
         if name not in EVALUATION:
             raise ConfigError(
@@ -296,12 +311,19 @@ def _revision(study: Study, arm: Arm) -> str | None:
 
 
 def _override(study: Study, arm: Arm, stage: str, values: dict[str, Any]) -> None:
-    """Change `values` by all that is said of `arm` and `stage`."""
+    """Change `values` by all that is said of `arm` and `stage`.
+
+    Options are those of one engine: where another one is set, there are none yet.
+    """
     for override in study.overrides:
         if all(getattr(arm, axis) == value for axis, value in override.where.items()):
+            engine = override.set.get(f"{EVALUATE}engine")
+            if stage == EVALUATE and engine not in (None, values.get("engine", "hf")):
+                values.pop(OPTIONS, None)
             for name, value in {**override.set, **override.here}.items():
                 if name.startswith(stage):
-                    _set(values, name.removeprefix(stage), value)
+                    own = _copied(value) if isinstance(value, Mapping) else value
+                    _set(values, name.removeprefix(stage), own)
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,44 +337,3 @@ def _set(values: dict[str, Any], name: str, value: Any) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"override of {name!r}: {parent!r} holds a value, not fields")
     values[last] = value
-
-
-def check(study: Study) -> None:
-    """Build every config once, so that a mistake is told before anything runs.
-
-    Raises:
-        ConfigError: the first mistake.
-        UnknownNameError: if there is no such engine or template.
-    """
-    for arm in arms(study):
-        training_config(study, arm)
-    asked = [tasks.task(name) for name in study.tasks]
-    untuned = [Arm(base_model, BASE, 0) for base_model in study.base_models]
-    for arm in (*untuned, *arms(study)):
-        for task in asked:
-            config = evaluation_config(study, arm, task)
-            templates.template(config.template)
-        _check_hosted(study, arm, config.engine)
-    for name in study.sampling:
-        if name not in study.tasks:
-            raise ConfigError(
-                f"study {study.name!r}: sampling is given for {name!r}, which is not one of its "
-                f"tasks.{did_you_mean(name, study.tasks)}"
-            )
-
-
-def _check_hosted(study: Study, arm: Arm, name: str) -> None:
-    """Whether the engine called `name` can answer for a model that was tuned so."""
-    engine: type[Engine] = registry.load(engines, "engine", name)
-    if arm.method == BASE or engine.supports(arm.method):
-        return
-    if name == "hf":
-        raise ConfigError(
-            f"study {study.name!r}: completions of method {arm.method!r} cannot be generated here "
-            f"(see `astraios.methods`); take another method"
-        )
-    try:
-        check_supports(engine, arm.method)
-    except ConfigError as error:
-        where = f"overrides: - {{where: {{method: {arm.method}}}, set: {{evaluation.engine: hf}}}}"
-        raise ConfigError(f"study {study.name!r}: {error} for it ({where})") from None
