@@ -154,6 +154,8 @@ class Asker:
         try:
             result = await self._tries.run(attempt)
         except Failed as failure:
+            # a reply that is no completion may repeat the key
+            failure = Failed(self._server.clean(str(failure)), again=False)
             breaker.failed(failure)
             return failure
         except Refused as refused:

@@ -16,7 +16,7 @@ import json
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,11 +31,9 @@ __all__ = ["Client", "Failed", "Refused", "Server", "Tries"]
 
 T = TypeVar("T")
 
-MAX_WAIT_S = 60.0
-"""Longest pause that we choose ourselves."""
-MAX_RETRY_AFTER_S = 600.0
-"""Longest pause that a server may ask for."""
 CONNECT_S = 10.0
+GET_S = 30.0
+"""Longest silence of a server that is asked about itself, at most."""
 RETRIED = frozenset({408, 409, 425, 429})
 """Statuses below 500 that say "later", not "wrong"."""
 SHOWN = 300
@@ -46,7 +44,7 @@ class Refused(Exception):  # noqa: N818  # never leaves the engines
     """The server says that the request is wrong."""
 
     def __init__(self, status: int, message: str, code: str = "") -> None:
-        super().__init__(f"{status}: {message}")
+        super().__init__(f"{status}: {_short(message)}")
         self.status, self.message, self.code = status, message, code
 
 
@@ -69,11 +67,14 @@ class Tries:
     n: int = 5
     first_s: float = 1.0
     """Pause after the first failure; each following one is twice as long."""
+    longest_s: float = 60.0
+    """Longest pause, also where a server asks for a longer one."""
 
     def pause_s(self, n_failed: int, asked_s: float | None) -> float:
         """Exponential, with jitter so that many requests do not come back at once."""
-        chosen = min(self.first_s * 2.0 ** (n_failed - 1), MAX_WAIT_S) * random.uniform(0.5, 1.0)
-        return max(chosen, min(asked_s or 0.0, MAX_RETRY_AFTER_S))
+        doubled = self.first_s * 2.0 ** min(n_failed - 1, 60)
+        chosen = min(doubled, self.longest_s) * random.uniform(0.5, 1.0)
+        return max(chosen, min(asked_s or 0.0, self.longest_s))
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What `attempt` gives.
@@ -107,7 +108,7 @@ class Server:
     """Where a server is and how it is spoken to.
 
     Raises:
-        ConfigError: if the url is none, or holds a password.
+        ConfigError: if the url is none, or it or the key holds what it may not.
         MissingToolError: if the HTTP client is not installed.
     """
 
@@ -115,21 +116,23 @@ class Server:
     """With or without `/v1` at the end."""
     key: str | None = field(default=None, repr=False)
     timeout_s: float = 300.0
-    """Longest silence of a server that has a request."""
+    """Longest wait for an answer, or for the next event of one."""
 
     def __post_init__(self) -> None:
         httpx = library()
+        if "@" in self.url or "?" in self.url or "#" in self.url:  # not shown: it may be secret
+            raise ConfigError(
+                "the url holds a user name, a password or a query; give the address alone, and the "
+                "key by api_key_variable, the name of an environment variable"
+            )
         try:
             url = httpx.URL(self.url)
         except httpx.InvalidURL as error:
             raise ConfigError(f"url {self.url!r} is none: {error}") from None
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigError(f"url {self.url!r} has to begin with http:// or https:// and a host")
-        if url.userinfo:
-            raise ConfigError(
-                "the url holds a user name or a password; give the key by api_key_variable, "
-                "the name of an environment variable"
-            )
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
+            raise ConfigError("the key has characters that no header can hold; set its variable")
 
     @property
     def base(self) -> str:
@@ -143,14 +146,16 @@ class Server:
             Refused: ...
             Failed: ... both after one try.
         """
-        with library().Client(**self._how()) as client, self._failures():
+        within = min(self.timeout_s, GET_S)
+        with library().Client(**self._how(within)) as client, self._failures(within):
             response = client.get(self.base + path)
             self._check(response)
             return self._json(response.content)
 
     def post(self, path: str, body: Mapping[str, Any]) -> None:
         """Send JSON now; what is answered is of no interest. Raises as `get`."""
-        with library().Client(**self._how()) as client, self._failures():
+        within = self.timeout_s
+        with library().Client(**self._how(within)) as client, self._failures(within):
             self._check(client.post(self.base + path, content=_body(body), headers=_JSON))
 
     @asynccontextmanager
@@ -158,21 +163,21 @@ class Server:
         """A client for many requests, within one event loop."""
         # The number of connections is the number of requests at once, which the caller bounds.
         limits = library().Limits(max_connections=None, max_keepalive_connections=64)
-        async with library().AsyncClient(**self._how(), limits=limits) as client:
+        async with library().AsyncClient(**self._how(self.timeout_s), limits=limits) as client:
             yield Client(self, client)
 
     # --- what goes wrong ----------------------------------------------------------------------
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
+    def _failures(self, within_s: float) -> Iterator[None]:
         """Turn the client's errors into `Failed`."""
         httpx = library()
         try:
             yield
         except httpx.ConnectError as error:
             raise Failed(f"no connection to {self.base}: {error}") from None
-        except httpx.TimeoutException as error:
-            within = CONNECT_S if isinstance(error, httpx.ConnectTimeout) else self.timeout_s
+        except (httpx.TimeoutException, TimeoutError) as error:
+            within = CONNECT_S if isinstance(error, httpx.ConnectTimeout) else within_s
             raise Failed(f"no answer from {self.base} within {within:g} s") from None
         except httpx.HTTPError as error:
             told = str(error) or type(error).__name__
@@ -185,57 +190,57 @@ class Server:
             return
         message, code = self._message(response.content)
         message = message or response.reason_phrase
-        if status >= 500 or status in RETRIED:
-            told = f"the server answered {status}: {message}"
+        if (status >= 500 and status != 501) or status in RETRIED:
+            told = f"the server answered {status}: {_short(message)}"
             raise Failed(told, retry_after_s=_retry_after_s(response.headers.get("retry-after")))
         if 300 <= status < 400:
-            message = f"it redirects to {response.headers.get('location')!r}; give that as url"
+            to = self.clean(response.headers.get("location", ""))
+            message = f"it redirects to {to!r}; give the url that it wants"
         raise Refused(status, message, code)
 
     def _message(self, content: bytes) -> tuple[str, str]:
         """What an error's body says, and its code."""
         try:
             told = json.loads(content)
-        except ValueError:
-            return self._clean(content.decode("utf-8", "replace")), ""
-        return self._error(told) or (self._clean(json.dumps(told)), "")
+        except (ValueError, RecursionError):
+            return self.clean(content.decode("utf-8", "replace")), ""
+        return self._error(told) or (self.clean(json.dumps(told)), "")
 
     def _error(self, told: Any) -> tuple[str, str] | None:
         """Message and code of a JSON answer that is an error."""
         error = told.get("error") if isinstance(told, dict) else None
         if isinstance(error, dict):
-            return self._clean(str(error.get("message", error))), str(error.get("code") or "")
-        if isinstance(error, str):
-            return self._clean(error), str(told.get("error_type") or "")
+            return self.clean(str(error.get("message", error))), str(error.get("code") or "")
+        if isinstance(error, str) and error:
+            return self.clean(error), str(told.get("error_type") or "")
         return None
 
     def _json(self, content: bytes | str) -> Any:
         try:
             told = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Failed("the server answered malformed JSON") from None
         error = self._error(told)
         if error is not None:  # with status 200: in a stream, whose status was sent before
             message, code = error
             if code.isdigit() and 400 <= int(code) < 500 and int(code) not in RETRIED:
                 raise Refused(int(code), message)
-            raise Failed(f"the server reported: {message}")
+            raise Failed(f"the server reported: {_short(message)}")
         return told
 
-    def _clean(self, message: str) -> str:
-        message = " ".join(message.split())
-        if self.key:
-            message = message.replace(self.key, "***")
-        return message if len(message) <= SHOWN else message[: SHOWN - 3] + "..."
+    def clean(self, message: str) -> str:
+        """`message` on one line, the key struck out."""
+        message = message.replace(self.key, "***") if self.key else message
+        return " ".join(message.split())
 
-    def _how(self) -> dict[str, Any]:
+    def _how(self, within_s: float) -> dict[str, Any]:
         httpx = library()
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         url = httpx.URL(self.url)
-        is_here = url.host in ("localhost", "127.0.0.1", "::1")
+        is_here = url.host in ("localhost", "0.0.0.0", "::1") or url.host.startswith("127.")
         return {
             "headers": headers,
-            "timeout": httpx.Timeout(self.timeout_s, connect=CONNECT_S, pool=None),
+            "timeout": httpx.Timeout(within_s, connect=CONNECT_S, pool=None),
             "trust_env": not is_here,  # a proxy for the outside does not know this machine
             "verify": url.scheme == "https",  # reading certificates takes longer than a request
         }
@@ -250,37 +255,44 @@ class Client:
 
     async def answer(self, path: str, body: Mapping[str, Any]) -> Any:
         """The JSON that answers `body`."""
-        with self.server._failures():
-            url = self.server.base + path
-            response = await self.client.post(url, content=_body(body), headers=_JSON)
+        within, url = self.server.timeout_s, self.server.base + path
+        with self.server._failures(within):
+            async with asyncio.timeout(within):
+                response = await self.client.post(url, content=_body(body), headers=_JSON)
             self.server._check(response)
             return self.server._json(response.content)
 
     async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """The JSON of every event of the stream that answers `body`.
+        """The JSON of every event of the stream that answers `body`, and None at its proper end.
 
         A server that does not stream gives one event. Close the iterator to end the request.
         """
-        httpx = library()
-        with self.server._failures():
-            url = self.server.base + path
-            async with self.client.stream(
-                "POST", url, content=_body(body), headers=_JSON
-            ) as response:
-                if response.status_code != 200:
-                    await response.aread()
+        within, url = self.server.timeout_s, self.server.base + path
+        request = self.client.build_request("POST", url, content=_body(body), headers=_JSON)
+        with self.server._failures(within):
+            async with asyncio.timeout(within):
+                response = await self.client.send(request, stream=True)
+            async with aclosing(response):
+                if response.status_code != 200 or not _is_stream(response):
+                    async with asyncio.timeout(within):
+                        await response.aread()
                     self.server._check(response)
-                kind = response.headers.get("content-type", "").partition(";")[0].strip()
-                if kind != "text/event-stream":
-                    await response.aread()
                     yield self.server._json(response.content)
+                    yield None
                     return
+                response.encoding = "utf-8-sig"  # whatever is declared; with a mark or without
                 # unlike `aiter_lines`, it does not take U+2028 in a completion for a line's end
-                async for event in httpx.EventSource(response):
-                    if event.data == "[DONE]":
-                        return
-                    if event.data:
-                        yield self.server._json(event.data)
+                async with aclosing(aiter(library().EventSource(response))) as events:
+                    while True:
+                        async with asyncio.timeout(within):  # comments are no events
+                            event = await anext(events, None)
+                        if event is None:
+                            return
+                        if event.data == "[DONE]":
+                            yield None
+                            return
+                        if event.data:
+                            yield self.server._json(event.data)
 
 
 def library() -> Any:
@@ -300,6 +312,15 @@ def library() -> Any:
 
 
 _JSON = {"Content-Type": "application/json"}
+
+
+def _is_stream(response: httpx2.Response) -> bool:
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= SHOWN else message[: SHOWN - 3] + "..."
 
 
 def _body(values: Mapping[str, Any]) -> bytes:

@@ -20,10 +20,10 @@ SHOWN = 20
 
 
 def cards(server: Server, options: ServerOptions) -> dict[str, Mapping[str, Any]] | None:
-    """Name -> what the server says about the model; None where it lists none.
+    """Name -> what the server says about the model; None where it has no such list.
 
     Raises:
-        EngineError: if the server is not there, or refuses the key.
+        EngineError: if the server is not there, is out of order, or refuses the key.
     """
     try:
         told = options.tries.run_now(partial(server.get, "/v1/models"))
@@ -36,22 +36,23 @@ def cards(server: Server, options: ServerOptions) -> dict[str, Mapping[str, Any]
             raise EngineError(
                 f"the server refuses access ({refused}); {key_hint(options)}"
             ) from None
-        if refused.status in (404, 405, 501):
-            return None
-        raise EngineError(f"the server does not list its models ({refused})") from None
+        log.info("the server does not list its models (%s)", refused)
+        return None
     return _by_name(told)
 
 
 def listed(server: Server) -> str:
     """The names of the served models, for a message; empty where they cannot be had."""
     try:
-        return _names(_by_name(server.get("/v1/models")))
-    except (Failed, Refused, EngineError):
+        return _names(_by_name(server.get("/v1/models")) or {})
+    except (Failed, Refused):
         return ""
 
 
 def served_model(server: Server, options: ServerOptions, base_model: str) -> str:
     """The name to ask for: the one given, else the base model's, else the only one there is.
+
+    Where a server lists none, the first request decides whether it knows the name.
 
     Raises:
         EngineError: if none of these is served; lists those that are. And as `cards`.
@@ -62,12 +63,7 @@ def served_model(server: Server, options: ServerOptions, base_model: str) -> str
             # hosted endpoints know more names than they list, so the first request decides
             log.warning("the server does not list model %r", options.model)
         return options.model
-    if found is None:
-        raise EngineError(
-            "the server does not list its models; give the name of the one that is meant: "
-            "engine_options.model=NAME"
-        )
-    if base_model in found:
+    if found is None or base_model in found:
         return base_model
     if len(found) == 1:
         [name] = found
@@ -86,11 +82,12 @@ def key_hint(options: ServerOptions) -> str:
     return f"check the key in the environment variable {options.api_key_variable!r}"
 
 
-def _by_name(told: Any) -> dict[str, Mapping[str, Any]]:
+def _by_name(told: Any) -> dict[str, Mapping[str, Any]] | None:
+    """The cards of a list of models; None if it is none."""
     try:
-        return {str(card["id"]): card for card in told["data"]}
+        return {str(card["id"]): card for card in told["data"]} or None
     except (TypeError, KeyError):
-        raise EngineError("what answers /v1/models is not a server of OpenAI's protocol") from None
+        return None
 
 
 def _names(found: Mapping[str, Any]) -> str:

@@ -22,13 +22,15 @@ class ServerOptions(Config):
     api_key_variable: str | None = None
     """NAME of the environment variable that holds the key; the key itself is stored nowhere."""
     timeout_s: float = Field(default=300.0, gt=0)
-    """Longest silence of the server within a request, in seconds."""
+    """Longest wait for an answer, or for the next event of a stream, in seconds."""
     n_at_once: int = Field(default=16, ge=1, le=4096)
     """Requests in flight."""
     n_tries: int = Field(default=5, ge=1)
     """How often a request is sent before it is a fault."""
     first_pause_s: float = Field(default=1.0, ge=0)
-    """Pause after a failure, in seconds; twice as long after each further one, 60 at most."""
+    """Pause after a failure, in seconds; twice as long after each further one."""
+    max_pause_s: float = Field(default=60.0, ge=0)
+    """Longest pause, in seconds, also where a server asks for a longer one."""
 
     def server(self, url: str) -> Server:
         """The server at `url`, with the key.
@@ -42,7 +44,7 @@ class ServerOptions(Config):
     @property
     def tries(self) -> Tries:
         """How requests are repeated."""
-        return Tries(self.n_tries, self.first_pause_s)
+        return Tries(self.n_tries, self.first_pause_s, self.max_pause_s)
 
 
 class OpenAIOptions(ServerOptions):

@@ -1,18 +1,16 @@
-"""OpenAI's protocol: what is sent, what comes back, and what a refusal means."""
+"""OpenAI's protocol: what is sent, and what comes back."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from astraios.errors import AstraiosError, DataError, EngineError
+from astraios.errors import DataError, EngineError
 from astraios.generation import Drawn
-from astraios.generation.engines._http import Failed, Refused, Server
-from astraios.generation.engines._models import key_hint, listed
-from astraios.generation.engines._options import ServerOptions
+from astraios.generation.engines._http import Failed
 from astraios.generation.keys import prompt_sha
 from astraios.records import Finish, Prompt, Sample, Sampling
 
@@ -25,8 +23,8 @@ __all__ = [
     "drawing",
     "drawn",
     "echoed",
-    "explained",
     "fault",
+    "likelihood",
     "messages",
 ]
 
@@ -42,11 +40,8 @@ FINISHES: Mapping[str, Finish] = {
 PASSING = ("abort", "error", "cancelled")
 """Reasons to end that another try may not meet."""
 
-TOO_LONG = re.compile(
-    r"context[ _](length|size|window)|maximum context|max_model_len|too many (input )?tokens|"
-    r"(input|prompt)\b.{0,40}\btoo long|must be <= \d+|exceeds? the (available )?context",
-    re.IGNORECASE,
-)
+MALFORMED = (TypeError, KeyError, AttributeError, ValueError, IndexError, OverflowError)
+"""What reading a reply comes to that is not as the protocol says."""
 
 
 # --- what is sent -----------------------------------------------------------------------------
@@ -133,17 +128,23 @@ class Reply:
         self.n_prompt_tokens: int | None = None
         self.n_completion_tokens: int | None = None
         self.tells_tokens = False
+        self.is_whole = False
+        """Whether it came to its proper end, as a whole answer or a stream with its last mark."""
         self._n_choices = 0
+        self._n_characters = 0
 
     def read(self, event: Any) -> Piece:
-        """Take in an event.
+        """Take in an event, or None at the proper end.
 
         Raises:
             Failed: if it is not what the protocol says.
         """
+        if event is None:
+            self.is_whole = True
+            return Piece()
         try:
             return self._read(event)
-        except (TypeError, KeyError, AttributeError, ValueError, IndexError):
+        except MALFORMED:
             raise Failed(f"the server answered what is no completion: {_shown(event)}") from None
 
     def _read(self, event: Any) -> Piece:
@@ -152,7 +153,7 @@ class Reply:
         if usage := event.get("usage"):
             self.n_prompt_tokens = int(usage.get("prompt_tokens") or 0)
             self.n_completion_tokens = int(usage.get("completion_tokens") or 0)
-        choices = [choice for choice in event["choices"] if choice.get("index", 0) == 0]
+        choices = [one for one in event.get("choices") or () if (one.get("index") or 0) == 0]
         if not choices:
             return Piece()
         self._n_choices += 1
@@ -162,16 +163,25 @@ class Reply:
         tokens = _tokens(choice.get("logprobs"))
         self.tells_tokens |= bool(tokens)
         ids = choice.get("token_ids")
-        return Piece(_text(choice), tokens, None if ids is None else tuple(map(int, ids)))
+        text = _text(choice)
+        self._n_characters += len(text)
+        return Piece(text, tokens, None if ids is None else tuple(map(int, ids)))
 
-    def finish(self) -> Finish:
+    def finish(self, n_most: int | None = None) -> Finish:
         """Why the server ended the completion.
+
+        Args:
+            n_most: tokens that were asked for; given, a text that came to its proper end is taken
+                from a server that does not say why it ended.
 
         Raises:
             Failed: if it did not say so, or for a reason that leaves no completion.
         """
         if not self._n_choices:
             raise Failed("the server's reply holds no completion")
+        if self.reason is None and n_most is not None and self.is_whole and self._n_characters:
+            n_tokens = self.n_completion_tokens
+            return Finish.LENGTH if n_tokens is not None and n_tokens >= n_most else Finish.EOS
         if self.reason is None:
             raise Failed("the server's reply broke off before its end")
         if self.reason not in FINISHES:
@@ -183,9 +193,9 @@ class Reply:
 def _text(choice: Mapping[str, Any]) -> str:
     if "text" in choice:
         text = choice["text"]
-    else:
+    else:  # the last delta may be null
         told = choice["delta"] if "delta" in choice else choice["message"]
-        text = told.get("content")
+        text = None if told is None else told.get("content")
     if not isinstance(text, str | None):
         raise TypeError
     return text or ""
@@ -215,7 +225,7 @@ def drawn(reply: Any) -> list[Drawn]:
             return [
                 Drawn(
                     entry["token"],
-                    float(entry["logprob"]),
+                    _finite(entry["logprob"]),
                     {other["token"]: float(other["logprob"]) for other in entry["top_logprobs"]},
                 )
                 for entry in logprobs["content"]
@@ -223,10 +233,10 @@ def drawn(reply: Any) -> list[Drawn]:
         tops = logprobs.get("top_logprobs") or [{}] * len(logprobs["tokens"])
         rows = zip(logprobs["tokens"], logprobs["token_logprobs"], tops, strict=True)
         return [
-            Drawn(token, float(value), {token: float(value), **(others or {})})
+            Drawn(token, _finite(value), {token: float(value), **(others or {})})
             for token, value, others in rows
         ]
-    except (TypeError, KeyError, AttributeError, ValueError, IndexError):
+    except MALFORMED:
         raise Failed(f"the server answered what is no completion: {_shown(reply)}") from None
 
 
@@ -246,51 +256,25 @@ def echoed(reply: Any) -> tuple[list[str], list[float | None]]:
                 "use engine hf or vllm"
             )
         return [str(token) for token in logprobs["tokens"]], values
-    except (TypeError, KeyError, AttributeError, IndexError):
+    except MALFORMED:
         raise Failed(f"the server answered what is no completion: {_shown(reply)}") from None
+
+
+def likelihood(values: Iterable[float | None]) -> float:
+    """Log-likelihood of tokens from theirs, in nats; rounding may bring it above 0.
+
+    Raises:
+        EngineError: if one of them is not told, or is no number.
+    """
+    return min(0.0, sum(_finite(value) for value in values))
+
+
+def _finite(value: Any) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise EngineError(f"the server told {value!r} for a log-probability of a token")
+    return float(value)
 
 
 def _shown(told: Any) -> str:
     text = json.dumps(told)
     return text if len(text) <= 120 else text[:117] + "..."
-
-
-# --- what a refusal means ---------------------------------------------------------------------
-
-
-def explained(
-    refused: Refused, where: str, server: Server, options: ServerOptions, model: str
-) -> AstraiosError:
-    """The error that says what to change; `where` names the problem."""
-    message = refused.message
-    if refused.status in (401, 403):
-        return EngineError(f"the server refuses access ({refused}); {key_hint(options)}")
-    if refused.status == 404 and ("model" in message.lower() or "model" in refused.code):
-        return EngineError(
-            f"the server does not know the model {model!r} ({refused}); it serves: "
-            f"{listed(server) or 'it does not say what'}. Give engine_options.model=NAME"
-        )
-    if refused.status in (404, 405):
-        return EngineError(
-            f"the server has no such endpoint ({refused}); check engine_options.url, and "
-            "engine_options.endpoint (completions or chat)"
-        )
-    if refused.status in (400, 413, 422) and (
-        TOO_LONG.search(message) or refused.code == "context_length_exceeded"
-    ):
-        return DataError(
-            f"{where}: the prompt and its answer do not fit the context of the served model "
-            f"({refused}); shorten the prompt, lower sampling.max_new_tokens, or serve the model "
-            "with a longer context"
-        )
-    remedy = ""
-    if "logprob" in message.lower():
-        remedy = "; if the server cannot tell log-probabilities, give engine_options.logprobs=false"
-    elif re.search(r"continue_final_message|add_generation_prompt|chat template", message):
-        remedy = (
-            "; this endpoint cannot go on with a message that is begun: use another template "
-            "than chat, or engine vllm or hf"
-        )
-    elif re.search(r"stream_options|unsupported|unknown|unrecognized", message, re.IGNORECASE):
-        remedy = "; the server does not speak the protocol that this engine needs"
-    return EngineError(f"{where}: the server refuses the request ({refused}){remedy}")

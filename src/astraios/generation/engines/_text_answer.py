@@ -27,20 +27,26 @@ class TextAnswer:
     Args:
         stops: strings that end it.
         finished: ends it once true of the text; true of a text, it is true of every longer one.
+        n_most: tokens it may have, for servers that do not count; None for any number.
     """
 
-    def __init__(self, stops: Sequence[str], finished: Finished | None) -> None:
+    def __init__(
+        self, stops: Sequence[str], finished: Finished | None, n_most: int | None = None
+    ) -> None:
         self.text = ""
         self.n_tokens = 0
         """Tokens so far, where events tell; else events that brought text."""
         self.ended = False
         """Whether a stop or the rule ended it."""
+        self.is_full = False
+        """Whether it was to get more tokens than it may have."""
+        self._n_most = n_most
         self._stops = tuple(filter(None, stops))
         self._finished = finished
 
     def push(self, text: str, tokens: Sequence[str] | None = None) -> None:
         """Add the text of an event; `tokens` are its tokens, each as text, where they are told."""
-        if self.ended:
+        if self.ended or self.is_full:
             return
         if tokens is not None and (len(tokens) == 1 or "".join(tokens) == text):
             for piece in [text] if len(tokens) == 1 else tokens:
@@ -48,11 +54,15 @@ class TextAnswer:
                     return
             return
         before = len(self.text)
-        if self._add(text, len(tokens) if tokens is not None else int(bool(text))):
+        n_tokens = len(tokens) if tokens is not None else int(bool(text))
+        if self._add(text, n_tokens) and not self.is_full:
             self.text = self.text[: self._end(before)]
 
     def _add(self, piece: str, n_tokens: int) -> bool:
         """Add text without a boundary in it; whether the completion ends with it."""
+        if self._n_most is not None and piece and self.n_tokens >= self._n_most:
+            self.is_full = True
+            return True
         before = len(self.text)
         self.text += piece
         self.n_tokens += n_tokens
