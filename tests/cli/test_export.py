@@ -105,3 +105,15 @@ def test_what_cannot_be_written_is_an_error_of_the_input(call, folder):
     assert isinstance(done.exception, GenerationsError)
     assert done.exception.exit_status == 2
     assert not (folder / "part.json").exists()
+
+
+def test_a_file_that_answers_the_first_problems_only_is_read_as_such(call, folder):
+    assert call("export", "runs/mine", "--format", "harness", "--to", "all.json").exit_code == 0
+    texts = json.loads((folder / "all.json").read_text())
+    (folder / "two.json").write_text(json.dumps(texts[:2]))
+    words = ("two.json", "--task", TASK, "--format", "harness", "--to", "again.json")
+    refused = call("export", *words)
+    assert "2 lists" in str(refused.exception)
+    assert "--limit-problems 2" in str(refused.exception)
+    assert call("export", *words, "--limit-problems", "2").exit_code == 0
+    assert (folder / "again.json").read_bytes() == (folder / "two.json").read_bytes()

@@ -26,6 +26,10 @@ def export(
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="What an unfinished run holds (samples only).")
     ] = False,
+    limit_problems: Annotated[
+        int | None,
+        typer.Option(min=1, help="A file answers the first problems only; runs say it."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the completions of a run for the BigCode harness, for EvalPlus, or as samples."""
@@ -35,7 +39,15 @@ def export(
     from astraios.evaluation.export import export as write
 
     with interruptible():
-        done = write(source, to, format, task_name=task, data_dir=data_dir, unfinished=unfinished)
+        done = write(
+            source,
+            to,
+            format,
+            task_name=task,
+            data_dir=data_dir,
+            unfinished=unfinished,
+            limit_problems=limit_problems,
+        )
     if as_json:
         print_json(asdict(done))
         return

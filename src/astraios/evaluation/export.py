@@ -79,6 +79,7 @@ def export(
     task_name: str | None = None,
     data_dir: Path | None = None,
     unfinished: bool = False,
+    limit_problems: int | None = None,
 ) -> Exported:
     """Write the completions in `source` to the file `to`, which is replaced as a whole.
 
@@ -91,6 +92,7 @@ def export(
         data_dir: folder of benchmark files; else the `ASTRAIOS_DATA` variable, else the hub.
         unfinished: take what a run holds that is not finished; only `samples` can say what of it
             is missing.
+        limit_problems: a file answers the first so many problems only; a run says it itself.
 
     Raises:
         UnknownNameError: there is no such format or task.
@@ -116,7 +118,7 @@ def export(
             found = _of_run(source, task_name, data_dir, unfinished)
         else:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            found = _of_file(source, task_name, data_dir, scratch)
+            found = _of_file(source, task_name, data_dir, scratch, limit_problems)
         n_samples, n_faults = _count(found)
         if format != SAMPLES:
             _must_be_whole(found, n_samples, n_faults)
@@ -187,7 +189,13 @@ def _task_of(manifest: Manifest, named: str | None) -> Task[Any]:
     return task
 
 
-def _of_file(path: Path, task_name: str | None, data_dir: Path | None, scratch: Path) -> _Source:
+def _of_file(
+    path: Path,
+    task_name: str | None,
+    data_dir: Path | None,
+    scratch: Path,
+    limit_problems: int | None,
+) -> _Source:
     if not path.exists():
         raise MissingDataError(f"{str(path)!r} is neither the folder of a run nor a file")
     if task_name is None:
@@ -196,12 +204,13 @@ def _of_file(path: Path, task_name: str | None, data_dir: Path | None, scratch: 
             "`astraios list tasks`, or the folder of a run"
         )
     task = tasks.task(task_name)
-    generations = Generations(path, task, task.problems(data_dir), data_dir)
+    problems = task.problems(data_dir)
+    generations = Generations(path, task, problems, data_dir, limit_problems)
     generations.check(tasks.names())
     with replacing(scratch / "samples.jsonl") as out:
         for sample in generations.samples():
             out.write(sample.model_dump_json().encode() + b"\n")
-    return _source(path, scratch, task, data_dir, None, None)
+    return _source(path, scratch, task, data_dir, limit_problems, None)
 
 
 def _source(

@@ -159,7 +159,13 @@ class Generations:
             if self._n_lists in (n_problems, min(self.limit_problems or n_problems, n_problems)):
                 return 1
             expected = f"{n_problems}, one for every problem"
-        raise _UnfitError(f"{self._n_lists} lists, but {self.task.name} expects {expected}")
+        few = (
+            f"; if it answers the first {self._n_lists} only, add --limit-problems {self._n_lists}"
+        )
+        raise _UnfitError(
+            f"{self._n_lists} lists, but {self.task.name} expects {expected}"
+            + few * (0 < self._n_lists < n_problems and not self.limit_problems)
+        )
 
     def _final(self, problem: Problem, index: int, text: Any, where: str) -> Sample:
         self._must_be_text(text, where)
