@@ -253,13 +253,25 @@ def _config(
             )
         places[path] = f"override {override!r}"
     drawn = values["sampling"]
-    if isinstance(drawn, dict) and drawn["temperature"] == 0 and drawn["n_samples"] != 1:
+    n_samples = drawn.get("n_samples") if isinstance(drawn, dict) else None
+    if isinstance(n_samples, int) and n_samples > 1 and drawn.get("temperature") == 0:
         raise ConfigError(
-            f"{task.name}: {drawn['n_samples']} completions of each problem at temperature 0 would "
+            f"{task.name}: {n_samples} completions of each problem at temperature 0 would "
             "all be equal; add --n-samples 1, or take a temperature above 0"
         )
     config = validate(values, EvaluationConfig, source="astraios eval", places=places)
     templates.template(config.template)  # that there is one
+    if config.revision is not None and base.folder is not None:
+        raise ConfigError(
+            f"{str(base.folder)!r} is a folder here and has no revision {config.revision!r}; leave "
+            "out --revision, or give the hub id as MODEL"
+        )
+    named = request.model.partition("@")[2]
+    if named and named == base.revision and config.revision != named:
+        raise ConfigError(
+            f"{request.model!r} names a revision, and {config.revision!r} is another one; leave "
+            "out one of them"
+        )
     if config.engine in LOCAL and "url" in config.engine_options:
         raise ConfigError(
             f"engine {config.engine} speaks to no server and takes no --url; use --engine openai"
