@@ -164,6 +164,17 @@ def described(stored):
 
 
 @pytest.fixture(scope="session")
+def served(tmp_path_factory, tokenizer):
+    """A base, its adapters and a server process: one for all test files, for it takes seconds."""
+    pytest.importorskip("peft")
+    from .server.serving import Served
+
+    made = Served(tmp_path_factory.mktemp("served"), _model, tokenizer)
+    with made.server:
+        yield made
+
+
+@pytest.fixture(scope="session")
 def make_prompts():
     """Builds so many prompts."""
     return _prompts

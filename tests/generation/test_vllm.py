@@ -28,7 +28,7 @@ from astraios.records import Finish, Prompt
 from astraios.studies.serving import load_tuned
 
 from . import contract
-from .server.running import APP, Running
+from .server.running import APP
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -37,19 +37,15 @@ pytest.importorskip("peft")
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory, make_model, tokenizer):
-    folder = tmp_path_factory.mktemp("base")
-    make_model("gpt_bigcode").save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
-    return folder
+@pytest.fixture(scope="session")
+def base(stored):
+    return stored
 
 
-@pytest.fixture(scope="module")
-def server(base, tmp_path_factory):
-    spec = {"models": {"tiny": {"folder": str(base)}}}
-    with Running(tmp_path_factory.mktemp("server"), spec) as running:
-        yield running
+@pytest.fixture
+def server(served):
+    served.server.control()
+    return served.server
 
 
 @pytest.fixture
@@ -181,32 +177,25 @@ def test_lora_that_vllm_does_not_see_is_not_served_beside_the_base(base, adapter
 # --- a running server -------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _well_behaved(request):
-    if "server" in request.fixturenames:
-        request.getfixturevalue("server").control()
-
-
-def test_long_prompts_are_cut_as_by_hf(base, server):
+def test_long_prompts_are_cut_as_by_hf(served, server):
     prompts = [
         Prompt(problem_id="long", text="def f(x):" + " x + 1" * 40),
         Prompt(problem_id="short", text="def g(x):"),
         Prompt(problem_id="limited", text="def h(x):" + " x + 1" * 6, max_length=12),
     ]
-    model = dataclasses.replace(model_of(base), long_prompts="cut")
+    model = dataclasses.replace(served.model("base"), long_prompts="cut")
     with HFEngine.open(model) as hf:
         expected = contract.answers(hf, prompts, contract.GREEDY)
     assert expected["long", 0, 0].n_cut_tokens > 0
-    cutting = dataclasses.replace(model, options={"url": server.url})
+    cutting = dataclasses.replace(model, options={"url": server.url, "model": "tiny"})
     with VLLMEngine.open(cutting) as engine:
         assert contract.answers(engine, prompts, contract.GREEDY) == expected
 
 
 @pytest.mark.parametrize("mode", ["500", "half", "garbage", "drop"])
-def test_failures_pass_or_become_faults(base, server, make_prompts, mode):
+def test_failures_pass_or_become_faults(served, server, make_prompts, mode):
     prompts = make_prompts(4)
-    options = {"url": server.url, "first_pause_s": 0, "n_tries": 2}
-    with VLLMEngine.open(model_of(base, **options)) as engine:
+    with served.open("vllm", "base", n_tries=2) as engine:
         whole = contract.answers(engine, prompts, contract.GREEDY)
         server.control(bad={"f1(": [mode], "f2(": [f"*{mode}"]})
         found = contract.answers(engine, prompts, contract.GREEDY)
@@ -216,24 +205,24 @@ def test_failures_pass_or_become_faults(base, server, make_prompts, mode):
     assert found == {name: whole[name] for name in found}
 
 
-def test_requests_end_with_their_completions(base, server, make_prompts):
+def test_requests_end_with_their_completions(served, server, make_prompts):
     server.control(pause_at=20)
     long = contract.GREEDY.model_copy(update={"max_new_tokens": 60})
 
     def finished(text):
         return len(text) >= 5
 
-    with VLLMEngine.open(model_of(base, url=server.url)) as engine:
+    with served.open("vllm", "base") as engine:
         found = contract.answers(engine, make_prompts(3), long, finished=finished)
     assert {sample.finish for sample in found.values()} == {Finish.STOP}
     wait_for(lambda: all(request["left"] for request in server.seen()))
     assert all(request["n_sent"] <= 20 for request in server.seen())
 
 
-def test_a_server_that_tells_no_tokens(base, server, make_prompts):
+def test_a_server_that_tells_no_tokens(served, server, make_prompts):
     server.control(strict=True)
     with (
-        VLLMEngine.open(model_of(base, url=server.url)) as engine,
+        served.open("vllm", "base") as engine,
         pytest.raises(EngineError, match=r"return_token_ids.*newer vLLM, or engine openai"),
     ):
         contract.answers(engine, make_prompts(2), contract.GREEDY)

@@ -57,7 +57,7 @@ class Letters:
 
 
 class Tiny:
-    """Tiny models of transformers, with PEFT adapters or none."""
+    """Tiny models of transformers, with LoRA or none."""
 
     def __init__(self, spec):
         import torch
@@ -83,11 +83,23 @@ class Tiny:
                 told["folder"], dtype=self.torch.float32
             )
             if told.get("adapter"):
-                import peft
-
-                model = peft.PeftModel.from_pretrained(model, told["adapter"])
+                self.fold(model, Path(told["adapter"]))
             self.loaded[name] = model.eval()
         return self.loaded[name]
+
+    def fold(self, model, folder):
+        """Add LoRA to the weights by its formula: importing PEFT takes longer than the tests."""
+        from safetensors.torch import load_file
+
+        config = json.loads((folder / "adapter_config.json").read_text())
+        scale = config["lora_alpha"] / config["r"] ** (0.5 if config["use_rslora"] else 1)
+        weights = load_file(folder / "adapter_model.safetensors")
+        names = [name for name in weights if ".lora_A." in name]
+        assert 2 * len(names) == len(weights), "more than LoRA"
+        for name in names:
+            place = name.removeprefix("base_model.model.").partition(".lora_A.")[0]
+            change = scale * weights[name.replace(".lora_A.", ".lora_B.")] @ weights[name]
+            model.get_submodule(place).weight.data += change
 
     def encode(self, text, special=True):
         return self.tokenizer(text, add_special_tokens=special)["input_ids"]
