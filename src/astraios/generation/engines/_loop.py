@@ -4,9 +4,10 @@
        ^                    |
        +---- given back ----+      when the batch outgrows its budget
 
-Completions of one prompt share its prefill. Room that ended rows leave is filled from the queue
-once it is worth a prefill. A row that is given back is later prefilled with the tokens it
-has; since every token depends on its row alone, that changes nothing but the time.
+Completions of one prompt share its prefill, and prompts share what they begin with. Room that ended
+rows leave is filled from the queue once it is worth a prefill. A row that is given back is later
+prefilled with the tokens it has; since every token depends on its row alone, that changes nothing
+but the time.
 
 Axes: B rows, P prompts, T columns, V vocabulary.
 """
@@ -27,6 +28,7 @@ from transformers.cache_utils import DynamicCache
 from astraios.errors import EngineError
 from astraios.generation.engines._budget import Budget, prefill_tokens
 from astraios.generation.engines._cache import SPARE, new_cache
+from astraios.generation.engines._prefix import Known, worth_knowing
 from astraios.generation.engines._rows import Batch, Prefilled, Question, Row, empty_batch
 from astraios.generation.engines._sampling import Drawing
 
@@ -120,6 +122,7 @@ class Loop:
         """Taken from the source and not handed on yet."""
         self._waiting: deque[Row] = deque()
         self._batch = empty_batch(self._device)
+        self._known: Known | None = None
 
     def run(self, source: Source, progress: Callable[[int], Any] | None) -> Iterator[Row]:
         """Take rows until there are no more; yield every one once it has ended.
@@ -210,6 +213,8 @@ class Loop:
         by_prefix: dict[tuple[Question, tuple[int, ...]], list[Row]] = {}
         for row in rows:
             by_prefix.setdefault((row.question, tuple(row.ids)), []).append(row)
+        if self._choose is None:  # what an adapter makes of a beginning is its own
+            self._learn([list(question.ids) for question, _ in by_prefix])
         chunks: list[list[list[Row]]] = [[]]
         most = prefill_tokens(self._device)
         longest = 0
@@ -222,17 +227,39 @@ class Loop:
         self._batch.add([self._prefill(chunk) for chunk in chunks])
         return rows
 
+    def _learn(self, prompts: list[list[int]]) -> None:
+        """Compute what `prompts` begin with by itself, if that saves more than it costs."""
+        beginning = worth_knowing(prompts, self._known)
+        if beginning is None:
+            return
+        ids_1T = torch.tensor([beginning], device=self._device)
+        inputs, cache = self._inputs(ids_1T, torch.ones_like(ids_1T)), new_cache()
+        self._forward(cache, ids_1T[:, 0], **inputs)
+        self._known = Known(beginning, self._n_virtual, cache)
+
     def _prefill(self, chunk: list[list[Row]]) -> Prefilled:
         """Run prompts, each shared by some rows, and give each row its next token."""
         prefixes = [[*sharing[0].question.ids, *sharing[0].ids] for sharing in chunk]
-        width = max(map(len, prefixes))
-        ids_PT = torch.tensor([[0] * (width - len(ids)) + ids for ids in prefixes])
+        longest = max(map(len, prefixes))
+        place = None if self._known is None else self._known.place(prefixes)
+        width = longest if place is None else place.width
+        ids_PT = torch.tensor([[0] * (width - len(ids)) + ids[-width:] for ids in prefixes])
         starts_P1 = torch.tensor([[width - len(ids)] for ids in prefixes])
         mask_PT = (torch.arange(width) >= starts_P1).long()
-        inputs = self._inputs(ids_PT.to(self._device), mask_PT.to(self._device))
+        if place is None:
+            inputs = self._inputs(ids_PT.to(self._device), mask_PT.to(self._device))
+            cache = new_cache()
+        else:
+            mask_PT = torch.cat([place.mask(), mask_PT], dim=1)
+            inputs = {
+                "input_ids": ids_PT,
+                "attention_mask": mask_PT,
+                "position_ids": (mask_PT.cumsum(-1) - 1).clamp(min=0)[:, -width:],
+            }
+            inputs = {name: values.to(self._device) for name, values in inputs.items()}
+            cache = place.cache(self._device)
         # As many tokens as there are is also the place of the next one.
         positions_P1 = inputs["attention_mask"].sum(-1, keepdim=True)
-        cache = new_cache()
         adapters_P = torch.tensor(
             [sharing[0].question.adapter for sharing in chunk], device=self._device
         )
@@ -241,7 +268,7 @@ class Loop:
         rows = [row for sharing in chunk for row in sharing]
         for sharing, ids in zip(chunk, prefixes, strict=True):
             for row in sharing:
-                row.start = width - len(ids)
+                row.start = longest - len(ids)
         numbers = [number for number, sharing in enumerate(chunk) for _ in sharing]
         lines_B = torch.tensor(numbers, device=self._device)
         streams_B = torch.tensor([row.random for row in rows], device=self._device)
