@@ -166,3 +166,26 @@ def test_running_out_of_memory_makes_smaller_passes_of_the_same_values(
     engine._decoder.register_forward_pre_hook(never)
     with pytest.raises(EngineError, match=r"memory does not hold a pass over \d+ tokens"):
         list(engine.log_likelihoods(prompts[:1]))
+
+
+def test_answers_of_one_token_share_a_row(model, tokenizer, make_prompts):
+    answers = tuple(f" {letter}" for letter in "abcdefghijklmnop")
+    (prompt,) = make_prompts(1)
+    n_prompt = len(tokenizer(prompt.text)["input_ids"])
+    single = tuple(
+        a for a in answers if len(tokenizer(prompt.text + a)["input_ids"]) == n_prompt + 1
+    )
+    assert len(single) > 1
+    asked = prompt.model_copy(update={"answers": single})
+    seen = []
+    hook = model.get_input_embeddings().register_forward_hook(
+        lambda _module, _inputs, out: seen.append(tuple(out.shape[:2]))
+    )
+    try:
+        (told,) = HFEngine(model, tokenizer).log_likelihoods([asked])
+    finally:
+        hook.remove()
+    assert seen[-1] == (1, n_prompt)
+    method = registry.load(methods, "method", "fft")
+    expected = {a: plain(method, model, tokenizer, prompt.text, a) for a in single}
+    assert told == pytest.approx(expected, abs=1e-4)

@@ -3,7 +3,8 @@
     log p(answer | prompt) = sum over the answer's tokens of log p(token | everything before it)
 
 The prompt is in the tokens that its completion was drawn from, so both readings of a model are of
-one question. Axes: B rows, T columns, K columns whose logits are needed, V vocabulary.
+one question. Answers of one token ask the model nothing but the prompt, and share its row. Axes:
+B rows, T columns, K columns whose logits are needed, V vocabulary.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class _Asked:
     ids: tuple[int, ...]
     """Prompt and answer, without the answer's last token, which predicts nothing."""
     targets: tuple[int, ...]
+
+    @property
+    def row(self) -> tuple[Question, tuple[int, ...]]:
+        """What the model reads for it; equal for answers that differ in their last token only."""
+        return self.question, self.ids
 
 
 class Likelihoods:
@@ -126,10 +132,12 @@ class Likelihoods:
     def _next(self, asked: Sequence[_Asked]) -> list[_Asked]:
         """The first of `asked` that fit into a pass; from short to long, so the last is widest."""
         batch: list[_Asked] = []
+        rows: set[tuple[Question, tuple[int, ...]]] = set()
         n_kept = 0
         for one in asked:
             n_kept = max(n_kept, len(one.targets))
-            n_rows = len(batch) + 1
+            rows.add(one.row)
+            n_rows = len(rows)
             too_wide = n_rows * len(one.ids) > self._n_tokens
             if batch and (too_wide or n_rows * n_kept * self._n_vocabulary > MAX_LOGITS):
                 break
@@ -138,37 +146,39 @@ class Likelihoods:
 
     def _shrink(self, batch: Sequence[_Asked]) -> None:
         """Go on with passes half as large as the one that did not fit."""
-        if len(batch) == 1:
+        n_rows = len({one.row for one in batch})
+        if n_rows == 1:
             raise EngineError(
                 f"problem {batch[0].question.problem_id!r}: the device's memory does not hold a "
                 f"pass over {len(batch[0].ids)} tokens beside the model; use a smaller model, a "
                 "lower precision or a larger device"
             )
-        self._n_tokens = len(batch) // 2 * len(batch[-1].ids)
+        self._n_tokens = n_rows // 2 * len(batch[-1].ids)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("out of memory; going on with %d tokens a pass", self._n_tokens)
 
     @torch.inference_mode()
     def _pass(self, batch: Sequence[_Asked]) -> list[float]:
-        width = max(len(one.ids) for one in batch)
-        ids_BT = torch.zeros(len(batch), width, dtype=torch.long)
+        rows = {row: number for number, row in enumerate(dict.fromkeys(one.row for one in batch))}
+        width = max(len(ids) for _, ids in rows)
+        ids_BT = torch.zeros(len(rows), width, dtype=torch.long)
         mask_BT = torch.zeros_like(ids_BT)
-        for row, one in enumerate(batch):
-            ids_BT[row, width - len(one.ids) :] = torch.tensor(one.ids)
-            mask_BT[row, width - len(one.ids) :] = 1
+        for (_, ids), number in rows.items():
+            ids_BT[number, width - len(ids) :] = torch.tensor(ids)
+            mask_BT[number, width - len(ids) :] = 1
         inputs = self._inputs(ids_BT.to(self._device), mask_BT.to(self._device))
         n_kept = max(len(one.targets) for one in batch)
         if self._choose is not None:
-            adapters = [one.question.adapter for one in batch]
+            adapters = [question.adapter for question, _ in rows]
             self._choose(torch.tensor(adapters, device=self._device))
         kept = {"logits_to_keep": n_kept} if self._keeps else {}
         logits_BKV = self._model(**inputs, **kept, use_cache=False).logits[:, -n_kept:]
         values = []
         n_columns = max(1, SLICE // logits_BKV.shape[-1])
-        for row, one in enumerate(batch):
+        for one in batch:
             targets = torch.tensor(one.targets, device=self._device)[:, None]
-            logits_KV = logits_BKV[row, -len(one.targets) :]
+            logits_KV = logits_BKV[rows[one.row], -len(one.targets) :]
             starts = range(0, len(targets), n_columns)
             value = sum(
                 float(_log_likelihood(logits_KV[at : at + n_columns], targets[at : at + n_columns]))
