@@ -112,6 +112,24 @@ def _samples(folder: str | Path) -> dict[tuple[str, int], str]:
     return {(sample.problem_id, sample.index): sample.completion for sample in samples}
 
 
+@pytest.mark.parametrize(
+    ("file", "n_bytes"), [("model.safetensors", 200), ("tokenizer.json", 9), ("tokenizer.json", 0)]
+)
+def test_a_model_with_a_damaged_file_is_told(astraios, place, tmp_path, file, n_bytes):
+    folder = tmp_path / "damaged"
+    shutil.copytree(place / "tiny", folder)
+    if n_bytes:
+        os.truncate(folder / file, n_bytes)
+    else:
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+    said = astraios("eval", str(folder), *FEW, "--out", str(tmp_path))
+    assert said.status == 2
+    assert said.stdout == ""
+    [line] = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
+    assert f"base model '{folder}' cannot be read" in line
+
+
 # --- doing ------------------------------------------------------------------------------------
 
 

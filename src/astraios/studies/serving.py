@@ -60,6 +60,7 @@ def load_tuned(
 
     Raises:
         MissingDataError: if one of them is not there.
+        DataError: if the base cannot be read.
         MethodError: if the adapter is for another base.
     """
     from astraios.training.base import load_base

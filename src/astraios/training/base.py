@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from astraios.errors import MissingDataError, TrainingError
+from astraios.errors import DataError, MissingDataError, TrainingError
 from astraios.training.config import BasePrecision
 from astraios.training.processes import processes
 
@@ -30,6 +31,7 @@ def load_base(
 
     Raises:
         MissingDataError: if there is no such model here or on the hub.
+        DataError: if it is there and cannot be read.
         TrainingError: if bitsandbytes is needed and not installed.
     """
     how: dict[str, Any] = {"dtype": torch.float32}
@@ -46,6 +48,12 @@ def load_base(
         raise MissingDataError(
             f"base model {str(source)!r} was found neither as a local folder nor on the Hugging "
             f"Face hub ({str(error).splitlines()[0]})"
+        ) from error
+    except (ValueError, KeyError, SafetensorError) as error:
+        raise DataError(
+            f"base model {str(source)!r} cannot be read ({str(error).splitlines()[0]}); a file of "
+            "its weights or of its tokenizer is damaged or missing: copy it again. Or it needs "
+            "code of its own, which is not run"
         ) from error
     return model.eval(), tokenizer
 
