@@ -65,3 +65,18 @@ def test_the_served_name_tells_runs_apart(run):
         for name in ("a", "b")
     ]
     assert runs[0] != runs[1]
+
+
+def test_a_run_that_was_not_compared_is_not_done_where_that_is_wanted(astraios, run, server):
+    (one,) = json.loads(run("--generate-only").stdout)["runs"]
+
+    def state(*more: str) -> str:
+        out = str(Path(one["run"]).parents[3])
+        how = [word for word in HOW if word != "--no-parity"]
+        options = (*TASK, *how, "--url", server.url, "--out", out, "--dry-run", *more)
+        (found,) = json.loads(astraios("eval", "me/letters", *options).stdout)["runs"]
+        assert found["run"] == one["run"]
+        return found["state"]
+
+    assert state() == "to be compared"
+    assert state("--no-parity") == "generated"

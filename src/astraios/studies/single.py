@@ -116,6 +116,8 @@ class Asked:
             return "judged"
         if self.is_generated:
             return "generated"
+        if is_done(self.folder) and is_owed(read_manifest(self.folder), self.config):
+            return "to be compared"
         return "begun" if (self.folder / MANIFEST).exists() else "to do"
 
 
