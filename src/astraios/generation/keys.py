@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 
+from astraios.errors import DataError
 from astraios.generation import Key
 from astraios.records import Prompt, Sample, Sampling
 
@@ -17,6 +19,25 @@ def wanted(prompt: Prompt, sampling: Sampling, skip: frozenset[Key]) -> tuple[in
     """Indices of the samples that `prompt` still needs, ascending."""
     indices = range(sampling.n_samples) if prompt.index is None else (prompt.index,)
     return tuple(i for i in indices if (prompt.problem_id, i, prompt.turn) not in skip)
+
+
+def check_distinct(prompts: Iterable[Prompt]) -> None:
+    """Refuse two prompts that ask for one sample: they would overwrite each other.
+
+    Raises:
+        DataError: naming the problem, the turn and, where prompts have one, the index.
+    """
+    seen: dict[tuple[str, int], set[int | None]] = {}
+    for prompt in prompts:
+        indices = seen.setdefault((prompt.problem_id, prompt.turn), set())
+        shared = prompt.index in indices or (indices and None in (prompt.index, *indices))
+        if shared:
+            which = "" if prompt.index is None else f", sample {prompt.index}"
+            raise DataError(
+                f"problem {prompt.problem_id!r}, turn {prompt.turn}{which} is asked twice; give "
+                "each prompt a problem_id of its own"
+            )
+        indices.add(prompt.index)
 
 
 def prompt_sha(text: str) -> str:

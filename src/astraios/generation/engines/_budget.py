@@ -23,6 +23,7 @@ from torch import nn
 
 from astraios.errors import ConfigError, EngineError
 from astraios.generation.engines._cache import new_cache
+from astraios.generation.engines._placing import TWO_BUDGETS
 from astraios.generation.engines._sampling import SLICE
 
 __all__ = ["Budget", "budget", "prefill_tokens"]
@@ -84,7 +85,7 @@ def budget(model: nn.Module, batch_tokens: int | None, memory_mib: float | None)
         ConfigError: if two are given, or the memory holds no batch.
     """
     if batch_tokens is not None and memory_mib is not None:
-        raise ConfigError("give either batch_tokens or memory_mib as the budget of a batch")
+        raise ConfigError(TWO_BUDGETS)
     if batch_tokens is not None:
         return Budget(batch_tokens)
     needs = _needs(model)

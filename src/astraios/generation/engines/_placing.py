@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +12,25 @@ from astraios.generation import Model
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["Options", "devices_of", "end_tokens", "n_positions", "options_of", "placed"]
+    from astraios.methods import Method
+
+__all__ = [
+    "Options",
+    "devices_of",
+    "end_tokens",
+    "inputs_of",
+    "n_positions",
+    "n_virtual",
+    "options_of",
+    "placed",
+    "special_tokens",
+]
 
 _UNLIMITED = 2**62
+
+TWO_BUDGETS = "give either batch_tokens or memory_mib as the budget of a batch"
 
 
 @dataclass(frozen=True)
@@ -31,17 +47,24 @@ def options_of(model: Model) -> Options:
     """The options, checked.
 
     Raises:
-        ConfigError: if there is no such option, or a value is none.
+        ConfigError: if there is no such option, a value is none, or two budgets are given.
     """
     known = [field.name for field in fields(Options)]
     for name, value in model.options.items():
         if name not in known:
             raise ConfigError(f"engine hf has no option {name!r}; known: {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
             raise ConfigError(f"engine_options.{name} of engine hf is {value!r}; give a number > 0")
         if name == "threads" and not isinstance(value, int):
             raise ConfigError(f"engine_options.threads of engine hf is {value!r}; give an integer")
-    return Options(**model.options)
+    options = Options(**model.options)
+    if options.memory_mib is not None and model.batch_tokens is not None:
+        raise ConfigError(TWO_BUDGETS)
+    return options
 
 
 def devices_of(model: Model) -> tuple[str, ...]:
@@ -68,7 +91,7 @@ def placed(
 
     if isinstance(dtype, str):
         named = getattr(torch, dtype, None)
-        if not isinstance(named, torch.dtype):
+        if not isinstance(named, torch.dtype) or not named.is_floating_point:
             raise ConfigError(f"unknown precision {dtype!r}; known: float32, bfloat16, float16")
         dtype = named
     if device is not None:
@@ -114,3 +137,35 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     for value in named:
         ids.update(value if isinstance(value, list | tuple) else () if value is None else (value,))
     return frozenset(ids)
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Name of each token that is no text -> its id."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).items()
+    named = {token.content: number for number, token in added if token.special}
+    return named | dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+
+
+def inputs_of(model: Any, method: Method | None) -> Callable[[Tensor, Tensor], dict[str, Any]]:
+    """What makes the keyword arguments of a forward pass of left-padded rows."""
+
+    def inputs(ids_PT: Tensor, mask_PT: Tensor) -> dict[str, Any]:
+        if method is not None:
+            return method.inputs(model, ids_PT, mask_PT)
+        return {
+            "input_ids": ids_PT,
+            "attention_mask": mask_PT,
+            "position_ids": (mask_PT.cumsum(-1) - 1).clamp(min=0),
+        }
+
+    return inputs
+
+
+def n_virtual(inputs: Callable[[Tensor, Tensor], dict[str, Any]], device: torch.device) -> int:
+    """Tokens that `inputs` puts in front of a prompt."""
+    import torch
+
+    with torch.inference_mode():
+        one_11 = torch.ones(1, 1, dtype=torch.long, device=device)
+        width: int = inputs(one_11, one_11)["attention_mask"].shape[1]
+    return width - 1

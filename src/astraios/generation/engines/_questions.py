@@ -65,6 +65,8 @@ class Reader:
         places = (n for n in range(len(whole)) if whole[n : n + len(bare)] == bare)
         self._n_added = next(places, 0)
         """Special tokens that the tokenizer puts in front of a text."""
+        self._n_behind = max(0, len(whole) - self._n_added - len(bare))
+        """Those that it puts behind one; a prompt goes on, so they are left out."""
 
     def read(
         self, prompts: Sequence[Prompt], n_new: int, *, may_fill: bool = False
@@ -106,15 +108,14 @@ class Reader:
             places = [n for n, prompt in enumerate(prompts) if (prompt.kind == "chat") is chat]
             if places:
                 texts = [prompts[place].text for place in places]
-                ids = self._tokenizer(texts, add_special_tokens=not chat)["input_ids"]
-                found.update(zip(places, ids, strict=True))
-        return [self._without_end(found[n], prompt.text) for n, prompt in enumerate(prompts)]
+                found.update(zip(places, self._ids(texts, chat), strict=True))
+        return [found[n] for n in range(len(prompts))]
 
-    def _without_end(self, ids: list[int], text: str) -> list[int]:
-        """Some tokenizers end every text; a prompt goes on."""
-        end, end_id = self._tokenizer.eos_token, self._tokenizer.eos_token_id
-        ends = len(ids) > 1 and ids[-1] == end_id and not text.endswith(end)
-        return ids[:-1] if ends else ids
+    def _ids(self, texts: Sequence[str], chat: bool) -> list[list[int]]:
+        """Tokens of each text; a conversation brings its special ones itself."""
+        ids = self._tokenizer(texts, add_special_tokens=not chat)["input_ids"]
+        n_behind = 0 if chat else self._n_behind
+        return [its[: len(its) - n_behind] for its in ids]
 
     def _question(self, prompt: Prompt, ids: list[int], n_new: int, may_fill: bool) -> Question:
         where = f"problem {prompt.problem_id!r}, turn {prompt.turn}"
@@ -165,13 +166,11 @@ class Reader:
         They are what the tokenizer makes of the whole text, unless a token spans the boundary:
         then the answer's alone, since the prompt is asked in its own tokens.
         """
-        whole = self._tokenizer(prompt.text + answer, add_special_tokens=prompt.kind != "chat")
-        ids = whole["input_ids"]
+        (ids,) = self._ids([prompt.text + answer], prompt.kind == "chat")
         if ids[: len(prompt_ids)] == prompt_ids and len(ids) > len(prompt_ids):
             ids = ids[len(prompt_ids) :]
         else:
             ids = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
-        ids = self._without_end(ids, answer)
         if not ids:
             raise DataError(f"answer {answer!r} has no tokens, so it has no likelihood")
         return tuple(ids)

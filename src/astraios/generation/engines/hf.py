@@ -14,20 +14,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
 
 from astraios import methods
 from astraios.errors import EngineError
 from astraios.generation import Drawn, Engine, Finished, Key, Model
-from astraios.generation.keys import stream, wanted
 from astraios.methods import Method
 from astraios.records import Prompt, Sample, Sampling
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
     from astraios.generation.engines._loop import Choose, Loop, Source, Watch
     from astraios.generation.engines._rows import Row
@@ -75,17 +73,25 @@ class HFEngine(Engine):
     ) -> None:
         from astraios.generation.engines._budget import budget
         from astraios.generation.engines._cache import check_model
-        from astraios.generation.engines._placing import end_tokens, n_positions, placed
+        from astraios.generation.engines._making import Maker
+        from astraios.generation.engines._placing import (
+            end_tokens,
+            inputs_of,
+            n_positions,
+            n_virtual,
+            placed,
+            special_tokens,
+        )
         from astraios.generation.engines._questions import Reader
         from astraios.generation.engines._text import Detokenizer
 
         self._model: Any = placed(model, device, dtype).eval()
         self._decoder: Any = self._model if method is None else method.decoder(self._model)
         check_model(self._decoder.config)
-        self._method = method
         self._tokenizer = tokenizer
         self._n_positions = n_positions(self._decoder.config)
-        self._n_virtual = self._count_virtual()
+        self._inputs = inputs_of(self._model, method)
+        self._n_virtual = n_virtual(self._inputs, next(self._decoder.parameters()).device)
         self._detokenizer = Detokenizer(tokenizer)
         self._reader = Reader(
             tokenizer,
@@ -94,10 +100,16 @@ class HFEngine(Engine):
             long_prompts,
             self._detokenizer.pieces,
         )
-        self._eos = end_tokens(self._decoder, tokenizer)
+        self._maker = Maker(
+            self._reader,
+            self._detokenizer,
+            end_tokens(self._decoder, tokenizer),
+            special_tokens(tokenizer),
+        )
         self._budget = budget(self._decoder, batch_tokens, memory_mib)
         self._choose: Choose | None = None
-        self._is_view = False
+        self._owns = False
+        """Whether the model was loaded, or made a view, for this engine."""
         self._settings: dict[str, Any] = {
             "batch_tokens": batch_tokens,
             "memory_mib": memory_mib,
@@ -136,7 +148,7 @@ class HFEngine(Engine):
 
             torch.set_num_threads(options.threads)
         loaded, tokenizer, method = model.load()
-        return cls(
+        made = cls(
             loaded,
             tokenizer,
             method,
@@ -146,6 +158,8 @@ class HFEngine(Engine):
             device=model.device,
             dtype=model.precision,
         )
+        made._owns = True
+        return made
 
     def tuned(self, method: str | None, adapter: Path | None) -> Self:
         """An engine for an adapter on this engine's model, which has to be a base model.
@@ -154,11 +168,12 @@ class HFEngine(Engine):
         """
         from astraios.generation.engines._view import put_on
 
+        self._must_be_open()
         if method is None or adapter is None:
             return type(self)(self._model, self._tokenizer, **self._settings)
         tuned, tuned_by = put_on(self._model, method, adapter)
         made = type(self)(tuned, self._tokenizer, tuned_by, **self._settings)
-        made._is_view = True
+        made._owns = True
         return made
 
     def tuned_by_many(self, adapters: Sequence[tuple[str, Path]]) -> Self:
@@ -167,6 +182,7 @@ class HFEngine(Engine):
         from astraios.generation.engines._placing import placed
         from astraios.generation.engines._view import put_on
 
+        self._must_be_open()
         tuned = [put_on(self._model, method, adapter) for method, adapter in adapters]
         for one, _ in tuned:
             placed(one, None, self._settings["dtype"])
@@ -206,38 +222,23 @@ class HFEngine(Engine):
         `adapter` is the one to ask, where the model has several (`tuned_by_many`).
 
         Raises:
-            DataError: if a prompt cannot be asked.
+            DataError: if a prompt cannot be asked, or two ask for one sample.
         """
-        from astraios.generation.engines._loop import in_order
-        from astraios.generation.engines._rows import Ending, Row
-
-        if self._decoder is None:
-            raise EngineError("the engine is closed; open the adapter again")
-        asked = [(prompt, wanted(prompt, sampling, skip)) for prompt in prompts]
-        asked = [(prompt, indices) for prompt, indices in asked if indices]
-        ending = Ending(self._eos, sampling.max_new_tokens, finished, self._detokenizer)
-        questions = [
-            replace(question, adapter=adapter) if adapter else question
-            for question in self._reader.read([p for p, _ in asked], sampling.max_new_tokens)
-        ]
-        return in_order(
-            Row(question, index, stream(sampling.seed, problem_id, index, turn), ending)
-            for question, (_, indices) in zip(questions, asked, strict=True)
-            for problem_id, turn in [(question.problem_id, question.turn)]
-            for index in indices
-        )
+        self._must_be_open()
+        return self._maker.rows(prompts, sampling, finished, skip, adapter)
 
     def answers(
         self, source: Source, sampling: Sampling, progress: Callable[[int], Any] | None
     ) -> Iterator[tuple[Row, Sample]]:
         """Decode what `source` gives until it gives no more; each row with its sample."""
         from astraios.generation.engines._likelihoods import Likelihoods
+        from astraios.generation.engines._making import sample_of
         from astraios.generation.engines._sampling import Drawing
 
         loop = self._loop(Drawing(sampling.temperature, sampling.top_p))
         likelihoods: Likelihoods = self._likelihoods()
         for row, told in likelihoods.of(loop.run(source, progress)):
-            yield row, _sample(row, told)
+            yield row, sample_of(row, told)
 
     def spelled(self, prompt: Prompt) -> Prompt:
         """`prompt` as the model reads it: a conversation by the tokenizer's chat template."""
@@ -248,12 +249,13 @@ class HFEngine(Engine):
     def trace(self, prompts: Sequence[Prompt], n_tokens: int) -> list[list[Drawn]]:
         """See `Engine.trace`; with the five most probable tokens at each place."""
         from astraios.generation.engines._loop import Queue
-        from astraios.generation.engines._rows import Ending, Row
+        from astraios.generation.engines._rows import Row
         from astraios.generation.engines._sampling import Drawing
         from astraios.generation.engines._trace import Record
 
+        self._must_be_open()
         plain = [p.model_copy(update={"stops": (), "answers": ()}) for p in prompts]
-        ending = Ending(self._eos, n_tokens, None, self._detokenizer)
+        ending = self._maker.ending(n_tokens)
         rows = [Row(question, 0, 0, ending) for question in self._reader.read(plain, n_tokens)]
         record = Record()
         for _ in self._loop(Drawing(temperature=0), record).run(Queue(rows), None):
@@ -262,6 +264,7 @@ class HFEngine(Engine):
 
     def log_likelihoods(self, prompts: Sequence[Prompt]) -> Iterator[dict[str, float] | None]:
         """See `Engine.log_likelihoods`; prompts of similar length share a forward pass."""
+        self._must_be_open()
         questions = self._reader.read(prompts, 0, may_fill=True)
         likelihoods = self._likelihoods()
         for start in range(0, len(questions), N_WAITING):
@@ -269,28 +272,36 @@ class HFEngine(Engine):
 
     def environment(self) -> dict[str, str]:
         """Device and precision of the model."""
+        self._must_be_open()
         weight = next(self._decoder.parameters())
         precision = str(weight.dtype).removeprefix("torch.")
         return {"device": weight.device.type, "precision": precision}
 
     def n_parameters(self) -> int:
         """All weights of the tuned model, tied ones counted once."""
+        self._must_be_open()
         return sum(weight.numel() for weight in self._model.parameters())
 
     def peak_mib(self) -> float | None:
         """Memory reserved on the accelerator; None on a CPU."""
         import torch
 
+        self._must_be_open()
         device = next(self._decoder.parameters()).device
         if device.type == "cuda":
             return torch.cuda.max_memory_reserved(device) / 2**20
         return None
 
     def close(self) -> None:
-        """Let go of an adapter on a shared base; a model handed in stays its owner's."""
-        if self._is_view:
+        """Let go of the model, or of the adapter on a shared base; what was handed in stays."""
+        if self._owns and self._model is not None:
             self._model = self._decoder = None
+            del self._inputs  # it holds the model too
             gc.collect()  # modules and their hooks refer to each other
+
+    def _must_be_open(self) -> None:
+        if self._decoder is None:
+            raise EngineError("the engine is closed; open it again")
 
     def _loop(self, drawing: Any, watch: Watch | None = None) -> Loop:
         from astraios.generation.engines._loop import Loop
@@ -319,41 +330,5 @@ class HFEngine(Engine):
             self._choose,
         )
 
-    def _inputs(self, ids_PT: Tensor, mask_PT: Tensor) -> dict[str, Any]:
-        if self._method is not None:
-            return self._method.inputs(self._model, ids_PT, mask_PT)
-        return {
-            "input_ids": ids_PT,
-            "attention_mask": mask_PT,
-            "position_ids": (mask_PT.cumsum(-1) - 1).clamp(min=0),
-        }
-
-    def _count_virtual(self) -> int:
-        """Tokens that the method puts in front of a prompt."""
-        import torch
-
-        device = next(self._decoder.parameters()).device
-        with torch.inference_mode():
-            one_11 = torch.ones(1, 1, dtype=torch.long, device=device)
-            width: int = self._inputs(one_11, one_11)["attention_mask"].shape[1]
-        return width - 1
-
 
 engine = HFEngine
-
-
-def _sample(row: Row, likelihoods: dict[str, float] | None) -> Sample:
-    assert row.finish is not None
-    question = row.question
-    return Sample(
-        problem_id=question.problem_id,
-        index=row.index,
-        turn=question.turn,
-        prompt_sha=question.sha,
-        completion=row.text(),
-        finish=row.finish,
-        n_prompt_tokens=len(question.ids),
-        n_completion_tokens=len(row.ids),
-        n_cut_tokens=question.n_cut,
-        likelihoods=likelihoods,
-    )
