@@ -150,6 +150,7 @@ class _Session:
         self._finished = finished
         self._progress = progress
         self._meter = Meter(wall_s=self._spent().wall_s, cpu_s=self._spent().cpu_s)
+        self._helpers_from_s = engine.helpers_cpu_s()
         self._prompts = {_prompt_key(p): p for p in run.read("prompts", Prompt)}
         self._samples = self._take_up()
         self._n_tokens = 0
@@ -305,7 +306,7 @@ class _Session:
         peak_mib = self._engine.peak_mib()
         return Cost(
             wall_s=wall_s,
-            cpu_s=self._meter.cpu_s,
+            cpu_s=self._meter.cpu_s + self._engine.helpers_cpu_s() - self._helpers_from_s,
             n_tokens=n_tokens,
             tokens_per_s=n_tokens / max(wall_s, 1e-9),
             peak_mib=max(

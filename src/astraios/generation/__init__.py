@@ -178,6 +178,10 @@ class Engine(ABC):
         """Most memory reserved on an accelerator, in MiB; None where the process holds it all."""
         return None
 
+    def helpers_cpu_s(self) -> float:
+        """CPU time, in seconds, that processes which the engine began have taken so far."""
+        return 0.0
+
     def close(self) -> None:
         """End what the engine began: processes, connections."""
         return

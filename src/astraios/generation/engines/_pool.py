@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,6 +26,10 @@ log = logging.getLogger(__name__)
 LOST = (EOFError, OSError)
 """What a pipe raises whose other end is gone."""
 PRELOADED = [serve.__module__, "transformers.models.auto.modeling_auto", "peft"]
+IMPORTED = (
+    "A worker imports the script that begins it: that has to be a file, not read from a pipe, and "
+    "has to open the engine under `if __name__ == '__main__':`"
+)
 BASE = 0
 """The engine that every worker has from its beginning."""
 
@@ -38,6 +44,8 @@ class Worker:
     pipe: Connection
     life: Connection
     """Never written to: the worker ends when it is closed, or when this process ends."""
+    has_begun: bool = False
+    """Whether anything was heard of it."""
 
     def death(self) -> str:
         """How it ended, for a message."""
@@ -77,6 +85,12 @@ class Pool:
         """How often they were begun; engines opened before are gone."""
         self.peaks_mib: dict[int, float] = {}
         """Largest memory of each worker, by its number."""
+        self.cpu_s: dict[int, float] = {}
+        """CPU time of each worker process as it told last, by the process's id."""
+        self.listener: threading.Thread | None = None
+        """Hears the workers of a request."""
+        self.is_asked = threading.Lock()
+        """Held while a request is being answered: the pipes carry one at a time."""
         self.facts: tuple[dict[str, str], int] = ({}, 0)
         self.begin()
 
@@ -106,28 +120,57 @@ class Pool:
 
     def end(self) -> None:
         """Kill all workers."""
+        self.ending = True
+        for worker in list(self.workers):
+            worker.process.kill()
+        if self.listener is not None:
+            self.listener.join()  # it hears that they are gone, and uses their pipes until then
         for worker in self.workers:
             worker.end()
         self.workers = []
 
     def open(self, engine: int, method: str | None, adapter: Path | None) -> Any:
         """Put an adapter on the base in every worker; the facts about the engine."""
-        for worker in list(self.workers):
-            self.send(worker, ("open", engine, method, adapter))
-        return self._from_all()
+        with self.asking():
+            for worker in list(self.workers):
+                self.send(worker, ("open", engine, method, adapter))
+            return self._from_all()
 
     def close(self, engine: int) -> None:
         """Forget an engine in every worker."""
-        for worker in list(self.workers):
-            self.send(worker, ("close", engine))
-        self._from_all()
+        with self.asking():
+            for worker in list(self.workers):
+                self.send(worker, ("close", engine))
+            self._from_all()
 
     def call(self, engine: int, name: str, *arguments: Any) -> Any:
         """What a method of an engine returns, from the first worker that lives to tell."""
-        return next(self.map(engine, name, [arguments]))
+        (told,) = self.map(engine, name, [arguments])
+        return told
 
     def map(self, engine: int, name: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """What a method returns for each of `calls`, in order; idle workers take the next one."""
+        with self.asking():
+            yield from self._map(engine, name, calls)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """What one request is answered in.
+
+        Raises:
+            EngineError: if another one is.
+        """
+        if not self.is_asked.acquire(blocking=False):
+            raise EngineError(
+                "the worker processes are busy with another request of this model; read its "
+                "answers to the end, or close its iterator first"
+            )
+        try:
+            yield
+        finally:
+            self.is_asked.release()
+
+    def _map(self, engine: int, name: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         waiting = deque(range(len(calls)))
         busy: dict[Worker, int] = {}
         found: dict[int, Any] = {}
@@ -165,31 +208,44 @@ class Pool:
 
         Raises:
             AstraiosError: what the worker raised.
-            EngineError: if it was the last one.
+            EngineError: if it was the last one, or ended before it began.
         """
         try:
             message: tuple[Any, ...] = worker.pipe.recv()
         except LOST:
-            self.workers.remove(worker)
-            death = worker.death()
-            worker.end()
-            if not self.workers:
-                raise EngineError(
-                    f"all worker processes have died, the last one on {worker.device} "
-                    f"({death}); if memory ran out give a smaller budget (batch_tokens), and run "
-                    "the command again: what was answered is kept"
-                ) from None
-            if not self.ending:
-                log.warning("the worker on %s has died (%s)", worker.device, death)
+            self._bury(worker)
             return None
+        worker.has_begun = True
         if message[0] == "error":
             raise message[1]
         if message[0] == "log":
             logging.getLogger(message[1].name).handle(message[1])
-        elif message[0] == "progress":
+        elif message[0] == "usage":
             known_mib = self.peaks_mib.get(worker.number, 0.0)
-            self.peaks_mib[worker.number] = max(known_mib, message[2])
+            self.peaks_mib[worker.number] = max(known_mib, message[1])
+            self.cpu_s[worker.process.pid or 0] = message[2]
         return message
+
+    def _bury(self, worker: Worker) -> None:
+        self.workers.remove(worker)
+        death = worker.death()
+        worker.end()
+        if self.ending:
+            if not self.workers:
+                raise EngineError("the worker processes were ended while they answered")
+            return
+        if not worker.has_begun and (worker.process.exitcode or 0) > 0:
+            raise EngineError(
+                f"the worker on {worker.device} ended before it began ({death}; its own words are "
+                f"above). {IMPORTED}"
+            )
+        if not self.workers:
+            raise EngineError(
+                f"all worker processes have died, the last one on {worker.device} "
+                f"({death}); if memory ran out give a smaller budget (batch_tokens), and run "
+                "the command again: what was answered is kept"
+            )
+        log.warning("the worker on %s has died (%s)", worker.device, death)
 
     def speaking(self, workers: Sequence[Worker] | None = None) -> list[Worker]:
         """Those of `workers`, of all by default, that have said something or died; waits for it."""

@@ -50,17 +50,21 @@ class Request:
         self._idle: set[Worker] = set()
         self._n_missing = n_rows
         self._heard: queue.SimpleQueue[Sample | int | BaseException | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def answers(self) -> Generator[Sample | int, None, None]:
         """Samples as they finish, and numbers of new tokens.
 
         Raises:
             AstraiosError: what a worker raised.
-            EngineError: if all workers died.
+            EngineError: if all workers died, or answer another request.
         """
+        with self._pool.asking():
+            yield from self._answers()
+
+    def _answers(self) -> Generator[Sample | int, None, None]:
         done = False
-        self._thread.start()
+        self._pool.listener = thread = threading.Thread(target=self._listen, daemon=True)
+        thread.start()
         try:
             while (heard := self._heard.get()) is not None:
                 if isinstance(heard, BaseException):
@@ -69,12 +73,9 @@ class Request:
             done = True
         finally:
             if not done:  # the caller wants no more, or something failed
-                self._pool.ending = True
-                for worker in list(self._pool.workers):
-                    worker.process.kill()  # ends the thread's waiting, too
-            self._thread.join()
-            if not done:
                 self._pool.end()
+            thread.join()
+            self._pool.listener = None
 
     def _listen(self) -> None:
         try:

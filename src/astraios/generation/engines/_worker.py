@@ -8,7 +8,8 @@ never writes to, and reads its end once the parent is gone.
     open / close, engine, ...                   value, ...
     answer, engine, prompts, ...                claim, n -> the parent sends numbers of rows
                                                 sample, number, sample
-                                                progress, new tokens, MiB
+                                                progress, new tokens
+                                                usage, MiB, CPU seconds
                                                 idle, once no rows are left; then: more, or next
 """
 
@@ -28,7 +29,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astraios.errors import EngineError
+from astraios.errors import ConfigError, EngineError
 from astraios.generation import Model
 from astraios.generation.engines._rows import Row
 from astraios.measure import peak_resident_mib
@@ -139,13 +140,21 @@ class _Worker:
     def serve(self, load: Callable[[], HFEngine]) -> None:
         self._try(self._open_base, load)
         while True:
-            verb, *arguments = self._parent.recv()
+            try:
+                verb, *arguments = self._parent.recv()
+            except (EOFError, OSError):
+                raise
+            except Exception as error:  # what was sent names something that is not here
+                self._parent.send(("error", _unknown(error)))
+                continue
             if verb != "next":  # what ends a job, and is read there unless the job failed
                 self._try(getattr(self, f"_{verb}"), *arguments)
 
     def _try(self, work: Callable[..., Any], *arguments: Any) -> None:
         try:
-            self._parent.send(("value", work(*arguments)))
+            value = work(*arguments)
+            self._tell_usage()
+            self._parent.send(("value", value))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Exception as error:
@@ -187,10 +196,21 @@ class _Worker:
             self._tell()
 
     def _tell(self) -> None:
+        self._tell_usage()
+        self._parent.send(("progress", self._n_tokens))
+        self._n_tokens, self._told_at = 0, time.monotonic()
+
+    def _tell_usage(self) -> None:
         peak_mib = self._engines[0].peak_mib()
         peak_mib = peak_resident_mib() if peak_mib is None else peak_mib
-        self._parent.send(("progress", self._n_tokens, peak_mib))
-        self._n_tokens, self._told_at = 0, time.monotonic()
+        self._parent.send(("usage", peak_mib, time.process_time()))
+
+
+def _unknown(error: Exception) -> ConfigError:
+    return ConfigError(
+        f"a worker process cannot read what it was sent ({type(error).__name__}: {error}); put the "
+        "functions it needs into a module that can be imported, or use one device"
+    )
 
 
 def _sendable(error: Exception) -> Exception:

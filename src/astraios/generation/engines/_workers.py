@@ -141,6 +141,10 @@ class WorkersEngine(Engine):
         peaks = self._pool.peaks_mib.values()
         return max(peaks, default=0.0) if self._facts[0].get("device") != "cpu" else sum(peaks)
 
+    def helpers_cpu_s(self) -> float:
+        """CPU time of all workers, those that have ended included."""
+        return sum(self._pool.cpu_s.values())
+
     def close(self) -> None:
         """End the processes; an adapter on a shared base is only forgotten."""
         if self._owns:
