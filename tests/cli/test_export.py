@@ -111,6 +111,13 @@ def test_a_file_that_answers_the_first_problems_only_is_read_as_such(call, folde
     assert call("export", "runs/mine", "--format", "harness", "--to", "all.json").exit_code == 0
     texts = json.loads((folder / "all.json").read_text())
     (folder / "two.json").write_text(json.dumps(texts[:2]))
+    (folder / "odd.json").write_text(json.dumps([one * (2 + (one is texts[0])) for one in texts]))
+    whole = call("export", "runs/mine", *words[3:], "--limit-problems", "2")
+    assert "are for files" in str(whole.exception)
+    odd = ("odd.json", "--task", TASK, "--format", "harness", "--to", "even.json")
+    assert "--limit-samples 2" in str(call("export", *odd).exception)
+    assert call("export", *odd, "--limit-samples", "2").exit_code == 0
+    assert json.loads((folder / "even.json").read_text()) == [one * 2 for one in texts]
     words = ("two.json", "--task", TASK, "--format", "harness", "--to", "again.json")
     refused = call("export", *words)
     assert "2 lists" in str(refused.exception)

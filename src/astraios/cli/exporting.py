@@ -30,6 +30,9 @@ def export(
         int | None,
         typer.Option(min=1, help="A file answers the first problems only; runs say it."),
     ] = None,
+    limit_samples: Annotated[
+        int | None, typer.Option(min=1, help="Of a file, the first samples of each problem.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the completions of a run for the BigCode harness, for EvalPlus, or as samples."""
@@ -47,6 +50,7 @@ def export(
             data_dir=data_dir,
             unfinished=unfinished,
             limit_problems=limit_problems,
+            limit_samples=limit_samples,
         )
     if as_json:
         print_json(asdict(done))

@@ -80,6 +80,7 @@ def export(
     data_dir: Path | None = None,
     unfinished: bool = False,
     limit_problems: int | None = None,
+    limit_samples: int | None = None,
 ) -> Exported:
     """Write the completions in `source` to the file `to`, which is replaced as a whole.
 
@@ -93,11 +94,12 @@ def export(
         unfinished: take what a run holds that is not finished; only `samples` can say what of it
             is missing.
         limit_problems: a file answers the first so many problems only; a run says it itself.
+        limit_samples: of a file, the first so many samples of each problem.
 
     Raises:
         UnknownNameError: there is no such format or task.
-        ConfigError: the format cannot hold the task, a file's task is not said, or `to` is in the
-            way of something else.
+        ConfigError: the format cannot hold the task, a file's task is not said, limits are given
+            for a run, or `to` is in the way of something else.
         UnfinishedRunError: the run is not sealed.
         GenerationsError: a file does not fit the task; a completion is missing or is a fault.
         DataError: the folder is no run with completions, or one of other data.
@@ -111,6 +113,11 @@ def export(
             f"format {format} cannot say what is missing of an unfinished run; take --format "
             f"{SAMPLES}, or complete the run"
         )
+    if source.is_dir() and (limit_problems or limit_samples):
+        raise ConfigError(
+            f"{str(source)!r} is a run, which says itself what was asked; --limit-problems and "
+            "--limit-samples are for files"
+        )
     _must_be_free(to, source)
     data_dir = resolve_data_dir(data_dir)
     with ExitStack() as stack:
@@ -118,7 +125,8 @@ def export(
             found = _of_run(source, task_name, data_dir, unfinished)
         else:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            found = _of_file(source, task_name, data_dir, scratch, limit_problems)
+            limits = limit_problems, limit_samples
+            found = _of_file(source, task_name, data_dir, scratch, *limits)
         n_samples, n_faults = _count(found)
         if format != SAMPLES:
             _must_be_whole(found, n_samples, n_faults)
@@ -195,6 +203,7 @@ def _of_file(
     data_dir: Path | None,
     scratch: Path,
     limit_problems: int | None,
+    limit_samples: int | None,
 ) -> _Source:
     if not path.exists():
         raise MissingDataError(f"{str(path)!r} is neither the folder of a run nor a file")
@@ -205,12 +214,12 @@ def _of_file(
         )
     task = tasks.task(task_name)
     problems = task.problems(data_dir)
-    generations = Generations(path, task, problems, data_dir, limit_problems)
+    generations = Generations(path, task, problems, data_dir, limit_problems, limit_samples)
     generations.check(tasks.names())
     with replacing(scratch / "samples.jsonl") as out:
         for sample in generations.samples():
             out.write(sample.model_dump_json().encode() + b"\n")
-    return _source(path, scratch, task, data_dir, limit_problems, None)
+    return _source(path, scratch, task, data_dir, limit_problems, limit_samples)
 
 
 def _source(

@@ -228,10 +228,8 @@ class Generations:
             prefix = self.problems[0].id.partition("/")[0]
             name = f"{prefix}/{name.removeprefix(HUMANEVAL)}"
         if not isinstance(name, str) or name not in by_id:
-            raise _UnfitError(
-                f"{where}: {self.task.name} has no problem {name!r}."
-                f"{did_you_mean(str(name), by_id)}"
-            )
+            hint = did_you_mean(str(name), by_id) or f" Its first is {self.problems[0].id!r}"
+            raise _UnfitError(f"{where}: {self.task.name} has no problem {name!r}.{hint}")
         return by_id[name]
 
     def _ours(self, row: dict[str, Any], where: str) -> Sample:
