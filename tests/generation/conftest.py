@@ -163,8 +163,15 @@ def described(stored):
     return make
 
 
+@pytest.fixture
+def served(_serving):
+    """`_serving`, well behaved at the beginning of each test."""
+    _serving.server.control()
+    return _serving
+
+
 @pytest.fixture(scope="session")
-def served(tmp_path_factory, tokenizer):
+def _serving(tmp_path_factory, tokenizer):
     """A base, its adapters and a server process: one for all test files, for it takes seconds."""
     pytest.importorskip("peft")
     from .server.serving import Served

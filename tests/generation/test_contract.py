@@ -82,12 +82,9 @@ def test_events_and_requests_at_once_change_nothing(engine, per_event, served, m
         whole = contract.answers(opened, prompts, greedy)
         drawn = contract.answers(opened, prompts, sampled)
     served.server.control(per_event=per_event)
-    try:
-        with served.open(engine, "base", n_at_once=1 + 4 * (per_event == 3)) as opened:
-            contract.same(contract.answers(opened, prompts, greedy), whole)
-            contract.same(contract.answers(opened, prompts, sampled), drawn)
-    finally:
-        served.server.control()
+    with served.open(engine, "base", n_at_once=1 + 4 * (per_event == 3)) as opened:
+        contract.same(contract.answers(opened, prompts, greedy), whole)
+        contract.same(contract.answers(opened, prompts, sampled), drawn)
 
 
 def test_batch_sizes_change_nothing(served, make_prompts):

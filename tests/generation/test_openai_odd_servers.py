@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import threading
 import time
 from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from astraios.errors import ConfigError, EngineError
 from astraios.generation import Model
+from astraios.generation.engines._http import Failed, Tries, _retry_after_s
+from astraios.generation.engines._protocol import Reply, drawn, echoed, likelihood
 from astraios.generation.engines.openai import OpenAIEngine
 from astraios.generation.keys import key
 from astraios.records import Finish, Prompt, Sampling
@@ -437,6 +443,11 @@ def test_likelihoods_that_are_no_numbers_are_an_error(value):
         list(engine.log_likelihoods([prompt]))
 
 
+def test_an_echo_with_a_value_missing_is_no_echo():
+    with pytest.raises(Failed, match="no completion"):
+        echoed({"choices": [{"logprobs": {"tokens": ["a", "b"], "token_logprobs": [None]}}]})
+
+
 def test_a_trace_of_what_is_no_number_is_an_error():
     told = '{"choices": [{"logprobs": {"tokens": ["a"], "token_logprobs": [NaN]}}]}'
     with (
@@ -445,3 +456,43 @@ def test_a_trace_of_what_is_no_number_is_an_error():
         pytest.raises(EngineError, match="told nan for a log-probability"),
     ):
         engine.trace(PROMPTS[:1], 4)
+
+
+# --- any JSON ---------------------------------------------------------------------------------
+
+NAMES = ("choices", "index", "text", "delta", "message", "content", "finish_reason", "usage")
+NAMES += ("prompt_tokens", "completion_tokens", "logprobs", "tokens", "token", "token_ids", "model")
+NAMES += ("logprob", "token_logprobs", "top_logprobs")
+SCALARS = st.none() | st.booleans() | st.integers(-1, 2) | st.floats() | st.sampled_from(["", "a"])
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+CHOICES = st.fixed_dictionaries(
+    {"choices": st.lists(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5), max_size=2)}
+)
+
+
+@given(JSON | CHOICES)
+def test_any_json_is_a_reply_or_a_failure(told):
+    reply = Reply()
+    with contextlib.suppress(Failed):
+        assert isinstance(reply.read(told).text, str)
+    with contextlib.suppress(Failed):
+        assert reply.finish(9) in (Finish.EOS, Finish.LENGTH)
+    with contextlib.suppress(Failed, EngineError):
+        assert all(math.isfinite(one.log_probability) for one in drawn(told))
+    with contextlib.suppress(Failed, EngineError):
+        tokens, values = echoed(told)
+        assert len(tokens) == len(values)
+        assert likelihood(values) <= 0
+
+
+@given(st.text(max_size=30) | st.floats().map(str))
+def test_any_retry_after_is_seconds_or_nothing(value):
+    seconds = _retry_after_s(value)
+    assert seconds is None or seconds >= 0
+    assert 0 <= Tries(5, 0.0, 2.0).pause_s(1, seconds) <= 2

@@ -44,7 +44,6 @@ def base(stored):
 
 @pytest.fixture
 def server(served):
-    served.server.control()
     return served.server
 
 

@@ -255,7 +255,10 @@ def echoed(reply: Any) -> tuple[list[str], list[float | None]]:
                 "the server does not echo prompts with log-probabilities, which likelihoods need; "
                 "use engine hf or vllm"
             )
-        return [str(token) for token in logprobs["tokens"]], values
+        tokens = [str(token) for token in logprobs["tokens"]]
+        if len(tokens) != len(values):
+            raise ValueError("as many tokens as values")
+        return tokens, values
     except MALFORMED:
         raise Failed(f"the server answered what is no completion: {_shown(reply)}") from None
 
