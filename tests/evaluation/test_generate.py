@@ -245,6 +245,16 @@ def test_a_finished_run_asks_nothing_again(tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
+def test_cost_counts_the_processes_that_an_engine_began(tmp_path):
+    class Helped(FakeEngine):
+        def helpers_cpu_s(self):
+            return 500.0 + 10.0 * len(self.asked)  # 500 s were spent before this run
+
+    run_it(tmp_path / "run", Helped())
+    cost = read_json(tmp_path / "run" / "cost.json", Cost)
+    assert 240 <= cost.cpu_s < 400
+
+
 def test_cost_adds_up_over_sessions(tmp_path):
     def stop():
         raise KeyboardInterrupt

@@ -120,6 +120,15 @@ def test_several_are_open_at_once(stored, trained, base, make_prompts):
         assert told[name] == by_key(alone.complete(prompts, GREEDY))
 
 
+def test_a_base_that_is_closed_serves_no_more(stored, trained, make_prompts):
+    with SharedBase(model_of(stored)) as shared:
+        engine = shared.engine("lora", trained("lora"))
+    assert len(list(engine.complete(make_prompts(2), GREEDY))) == 2  # holds what it needs
+    for ask in (shared.engine, lambda: shared.engine("lora", trained("lora"))):
+        with pytest.raises(EngineError, match="closed"):
+            ask()
+
+
 def test_weights_are_in_memory_once(trained, base):
     own = {weight.data_ptr() for weight in base._engine._model.parameters()}
 
@@ -164,8 +173,27 @@ def test_workers_hold_the_base_and_each_adapter_in_turn(stored, trained, base, m
             shared.engine("ia3", trained("lora"))
 
 
+def wider(name, folder):
+    """Folder of an adapter for another base."""
+    if not (folder / name).exists():
+        config = transformers.GPTBigCodeConfig(
+            vocab_size=320, n_embd=48, n_layer=3, n_head=4, n_positions=96, eos_token_id=0,
+            bos_token_id=0,
+        )  # fmt: skip
+        method = methods.method(name)
+        made = transformers.AutoModelForCausalLM.from_config(config)
+        method.save(method.apply(made, {}), folder / name)
+    return folder / name
+
+
 def test_what_cannot_be_put_on_leaves_the_base_as_it_was(trained, base, tmp_path, make_prompts):
     plain = by_key(base.engine().complete(make_prompts(2), GREEDY))
+    before = bits(base._engine._model)
+    for name in ("bitfit", "fft", "lora", "ptuning"):
+        with pytest.raises(MethodError, match=str(wider(name, tmp_path))):
+            base.engine(name, wider(name, tmp_path))
+    after = bits(base._engine._model)
+    assert all(torch.equal(before[key], after[key]) for key in before)
     with pytest.raises(MethodError, match="lora"):
         base.engine("ia3", trained("lora"))
     with pytest.raises(MissingDataError, match="none"):
@@ -214,6 +242,8 @@ def test_loras_in_one_batch_say_what_each_says_alone(trained, base, make_prompts
 def test_what_is_no_lora_shares_no_batch(stored, trained, base):
     with pytest.raises(MethodError, match=r"'ia3' is no plain LoRA"):
         base.mixed({"a": ("lora", trained("lora")), "b": ("ia3", trained("ia3"))})
+    with pytest.raises(ConfigError, match="no adapter"):
+        base.mixed({})
     mixed = base.mixed({"a": ("lora", trained("lora")), "b": ("rslora", trained("rslora"))})
     with pytest.raises(ConfigError, match=r"'c'; there are: a, b"):
         next(mixed.complete({"c": []}, GREEDY))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from astraios import registry
-from astraios.errors import ConfigError, DataError, EngineError
-from astraios.generation import engines
+from astraios.errors import DataError, EngineError
 from astraios.generation.engines.hf import HFEngine
 from astraios.records import Finish, Prompt, Sampling
 
@@ -352,34 +348,6 @@ def test_virtual_tokens_count_as_positions(make_model, tokenizer):
         )
 
 
-def test_the_engine_is_found_by_its_name():
-    assert registry.load(engines, "engine", "hf") is HFEngine
-    assert HFEngine.supports("adapterh")
-
-
-def test_a_recurrent_model_is_refused(tokenizer):
-    transformers = pytest.importorskip("transformers")
-    config = transformers.MambaConfig(
-        vocab_size=320, hidden_size=16, num_hidden_layers=1, state_size=4
-    )
-    with pytest.raises(EngineError, match="'mamba'"):
-        HFEngine(transformers.MambaForCausalLM(config), tokenizer)
-
-
-@pytest.mark.parametrize(
-    "place", [{"device": "nowhere"}, {"device": "cuda:99"}, {"dtype": "float17"}]
-)
-def test_a_device_or_precision_that_is_not_here_is_refused(place, model, tokenizer):
-    with pytest.raises(ConfigError, match=next(iter(place.values()))):
-        HFEngine(model, tokenizer, **place)
-
-
-def test_the_precision_is_named_in_the_environment(make_model, tokenizer, make_prompts):
-    engine = HFEngine(make_model("gpt_bigcode"), tokenizer, dtype="bfloat16", device="cpu")
-    assert engine.environment() == {"device": "cpu", "precision": "bfloat16"}
-    assert len(list(engine.complete(make_prompts(3), SAMPLED))) == 12
-
-
 def test_half_precision_is_that_of_transformers(make_model, tokenizer, make_prompts, tmp_path):
     transformers = pytest.importorskip("transformers")
     make_model("llama").save_pretrained(str(tmp_path))
@@ -401,15 +369,3 @@ def test_an_empty_stop_string_stops_nothing(model, tokenizer, make_prompts):
     (plain,) = engine.complete(make_prompts(1), GREEDY)
     (same,) = engine.complete(make_prompts(1, stops=("",)), GREEDY)
     assert same == plain
-
-
-def test_asking_what_the_engine_supports_needs_no_torch(tmp_path: Path):
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from astraios.generation.engines.hf import engine; "
-        "assert engine.supports('lora'); assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

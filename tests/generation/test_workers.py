@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import operator
 import os
@@ -155,6 +156,76 @@ def test_when_all_have_died_that_is_an_error_and_the_next_call_begins_them_anew(
         assert len(list(engine.complete(make_prompts(3), GREEDY))) == 3
 
 
+def test_one_request_at_a_time(two, make_prompts):
+    answers = two.complete(make_prompts(20), SAMPLED)
+    first = next(answers)
+    for other in (
+        lambda: next(two.complete(make_prompts(1), GREEDY)),
+        lambda: next(two.log_likelihoods(make_prompts(1))),
+        lambda: two.trace(make_prompts(1), 1),
+    ):
+        with pytest.raises(EngineError, match="busy with another request"):
+            other()
+    assert len({(s.problem_id, s.index) for s in [first, *answers]}) == 80
+    assert len(list(two.complete(make_prompts(1), GREEDY))) == 1
+
+
+def test_their_cpu_time_is_told(two, make_prompts):
+    before = two.helpers_cpu_s()
+    assert before > 0  # each has loaded the model
+    ticks = [cpu_s(process.pid) for process in processes(two)]
+    list(two.complete(make_prompts(30), SAMPLED))
+    spent = sum(cpu_s(p.pid) - b for p, b in zip(processes(two), ticks, strict=True))
+    told_s = two.helpers_cpu_s() - before
+    assert told_s == pytest.approx(spent / os.sysconf("SC_CLK_TCK"), abs=0.15, rel=0.2)
+
+
+class NotHere:
+    """Can be pickled, and not be read anywhere else; as what a notebook defines."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("a_module_that_nobody_has",)
+
+    def __call__(self, text):
+        return False
+
+
+def test_a_rule_that_a_worker_cannot_read_is_said(two, make_prompts):
+    with pytest.raises(ConfigError, match=r"cannot read what it was sent.* module"):
+        next(two.complete(make_prompts(2), GREEDY, finished=NotHere()))
+
+
+def test_an_engine_may_be_closed_while_it_answers(described, make_prompts, caplog):
+    with HFEngine.open(described(device="cpu,cpu")) as engine:
+        answers = engine.complete(make_prompts(30), SAMPLED)
+        next(answers)
+        begun = processes(engine)
+    assert not any(process.is_alive() for process in begun)
+    with pytest.raises(EngineError, match="ended while they answered"):
+        list(answers)
+    assert "died" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_what_it_lacks(stored, tmp_path):
+    import subprocess
+    import sys
+
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from functools import partial\n"
+        "from astraios.generation import Model\n"
+        "from astraios.generation.engines.hf import HFEngine\n"
+        "from astraios.studies.serving import load_tuned\n"
+        f"load = partial(load_tuned, {str(stored)!r}, None, None, None, 'float32')\n"
+        "HFEngine.open(Model(load=load, base_model='tiny', device='cpu,cpu'))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ended before it began" in done.stderr.splitlines()[-1]
+    assert "if __name__ == '__main__':" in done.stderr.splitlines()[-1]
+
+
 def test_closing_the_iterator_or_the_engine_ends_them(described, make_prompts):
     with HFEngine.open(described(device="cpu,cpu")) as engine:
         answers = engine.complete(make_prompts(30), SAMPLED)
@@ -192,6 +263,7 @@ def test_what_cannot_be_begun_is_refused(fields, said, described):
         HFEngine.open(described(**fields))
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_began_them(stored, tmp_path):
     import subprocess
     import sys

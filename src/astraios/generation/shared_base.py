@@ -73,14 +73,16 @@ class SharedBase:
         would leave most of a batch empty; `docs/generation.md` has figures.
 
         Args:
-            adapters: a name of the caller's choice -> method and folder, two at least.
+            adapters: a name of the caller's choice -> method and folder, two to be of use.
 
         Raises:
-            ConfigError: if the base is on several devices.
+            ConfigError: if the base is on several devices, or there is no adapter.
             MethodError: if an adapter is no plain LoRA, or for another base.
         """
         if not isinstance(self._engine, HFEngine):
             raise ConfigError("adapters are mixed on one device; this base is on several")
+        if not adapters:
+            raise ConfigError("there is no adapter to mix; name some, or use SharedBase.engine")
         return Mixed(self._engine, adapters)
 
     def close(self) -> None:
