@@ -130,6 +130,21 @@ def test_a_model_with_a_damaged_file_is_told(astraios, place, tmp_path, file, n_
     assert f"base model '{folder}' cannot be read" in line
 
 
+def test_a_model_that_lacks_weights_is_told(astraios, place, tmp_path):
+    torch = pytest.importorskip("safetensors.torch")
+    folder = tmp_path / "lacking"
+    shutil.copytree(place / "tiny", folder)
+    weights = torch.load_file(folder / "model.safetensors")
+    gone = next(name for name in sorted(weights) if "mlp" in name)
+    del weights[gone]
+    torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    said = astraios("eval", str(folder), *FEW, "--out", str(tmp_path))
+    assert said.status == 2
+    [line] = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
+    assert "lacks 1 of its weights" in line
+    assert gone in line
+
+
 # --- doing ------------------------------------------------------------------------------------
 
 

@@ -41,8 +41,8 @@ def load_base(
         how = _quantised(precision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, use_safetensors=True, **how
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, use_safetensors=True, output_loading_info=True, **how
         )
     except OSError as error:
         raise MissingDataError(
@@ -55,6 +55,11 @@ def load_base(
             "its weights or of its tokenizer is damaged or missing: copy it again. Or it needs "
             "code of its own, which is not run"
         ) from error
+    if lacking := sorted(loaded["missing_keys"]):  # filled by lot otherwise, with a warning only
+        raise DataError(
+            f"base model {str(source)!r} lacks {len(lacking)} of its weights, such as "
+            f"{lacking[0]!r}; copy it again, or name a checkpoint of a language model"
+        )
     return model.eval(), tokenizer
 
 
