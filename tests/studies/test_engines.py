@@ -176,6 +176,13 @@ def test_another_served_model_is_another_run_and_another_study() -> None:
     assert all(after in known for job in plan(first) for after in job.after)
 
 
+def test_another_endpoint_is_another_run() -> None:
+    first, second = served("one"), served("one", "evaluation.engine_options.endpoint=chat")
+    assert fingerprint(first) != fingerprint(second)
+    ids = [{job.id for job in plan(one) if job.kind is RunKind.GENERATE} for one in (first, second)]
+    assert ids[0].isdisjoint(ids[1])
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -29,8 +29,8 @@ from astraios.evaluation.generations_file import checksum
 from astraios.evaluation.judge import JudgeConfig, judge_config
 from astraios.records import RunKind
 from astraios.studies.study import (
+    ASKS,
     BASE,
-    SERVED,
     Arm,
     Study,
     arms,
@@ -170,7 +170,8 @@ def _evaluate(
 def answering(config: EvaluationConfig) -> dict[str, str]:
     """What of the engine's options decides the answers, as inputs of a run: others, another run.
 
-    That is the model that a server is told to ask, and the content of a file of completions.
+    That is the model and the endpoint a server is asked by, and the content of a file of
+    completions.
 
     Raises:
         MissingDataError: if there is no such file.
@@ -181,9 +182,8 @@ def answering(config: EvaluationConfig) -> dict[str, str]:
         if not file.is_file():
             raise MissingDataError(f"generations file {str(file)!r} does not exist")
         inputs["completions"] = checksum(file)
-    if options.get(SERVED) is not None:
-        inputs["served-model"] = str(options[SERVED])
-    return inputs
+    asked = {f"served-{name}": str(options[name]) for name in ASKS if options.get(name) is not None}
+    return inputs | asked
 
 
 def _fingerprint(config: BaseModel, *after: str) -> str:

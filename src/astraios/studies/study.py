@@ -43,15 +43,17 @@ HERE = frozenset(
 """Those of them that change no record."""
 EVALUATE = "evaluation."
 """How overrides name such a field."""
-OPTIONS, SERVED = "engine_options", "model"
-"""The option by which a server is told which of its models is asked."""
+OPTIONS = "engine_options"
+ASKS = ("model", "endpoint")
+"""The options that say which of a server's models is asked, and by which of its endpoints: other
+answers may come of another. Each is a part of a run's identity."""
 
 
 def _parted(values: Any, field: str, at: str = "") -> Any:
     """`values` with what is `HERE` moved from the mapping `field` to `here`.
 
-    So a study can go on with another device or server, and its manifest names no host. The name of
-    a served model stays: it says who answers.
+    So a study can go on with another device or server, and its manifest names no host. What says
+    who answers (`ASKS`) stays.
     """
     given = values.get(field) if isinstance(values, Mapping) else None
     if isinstance(values, Mapping) and "here" in values:
@@ -62,10 +64,10 @@ def _parted(values: Any, field: str, at: str = "") -> Any:
     here: dict[str, Any] = {}
     options = f"{at}{OPTIONS}"
     for name, value in given.items():
-        if name == options and isinstance(value, Mapping) and SERVED in value:
-            kept[name] = {SERVED: value[SERVED]}
-            here |= {f"{name}.{one}": v for one, v in value.items() if one != SERVED}
-        elif name == f"{options}.{SERVED}" or not _is_here(str(name), at):
+        if name == options and isinstance(value, Mapping) and not value.keys().isdisjoint(ASKS):
+            kept[name] = {one: v for one, v in value.items() if one in ASKS}
+            here |= {f"{name}.{one}": v for one, v in value.items() if one not in ASKS}
+        elif name in [f"{options}.{one}" for one in ASKS] or not _is_here(str(name), at):
             kept[name] = value
         else:
             here[name] = value
