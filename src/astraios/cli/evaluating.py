@@ -67,7 +67,9 @@ def evaluate(
     precision: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16; fp32, bf16, fp16 for short.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, ...")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (a GPU if any), cpu, cuda, cuda:0,cuda:1, ...")
+    ] = None,
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens a batch may hold; the engine's own otherwise.")
     ] = None,

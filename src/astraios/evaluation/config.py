@@ -44,8 +44,9 @@ class EvaluationConfig(Config):
     batch_tokens: int | None = Field(default=None, ge=1, json_schema_extra=OPERATIONAL)
     """Tokens whose keys and values one batch may hold, padding counted; the engine's own budget by
     default."""
-    device: str = Field(default="cpu", json_schema_extra=OPERATIONAL)
-    """Where the model runs: `cpu`, `cuda`, `cuda:1`, ...; several with commas between them."""
+    device: str = Field(default="auto", json_schema_extra=OPERATIONAL)
+    """Where the model runs: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...;
+    several with commas between them."""
     engine_options: dict[str, Any] = Field(
         default_factory=dict, exclude=True, json_schema_extra=OPERATIONAL
     )

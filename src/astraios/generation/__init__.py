@@ -40,8 +40,9 @@ class Model:
     adapter: Path | None = None
     """Folder of the tuned weights."""
     precision: str = "float32"
-    device: str = "cpu"
-    """`cpu`, `cuda`, `cuda:1`, ...; several, one worker process each, with commas between them."""
+    device: str = "auto"
+    """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...; several, one worker process
+    each, with commas between them."""
     batch_tokens: int | None = None
     """Budget of one batch: tokens whose keys and values it may hold; None: the engine's default."""
     long_prompts: str = "refuse"

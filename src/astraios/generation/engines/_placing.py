@@ -67,6 +67,9 @@ def options_of(model: Model) -> Options:
     return options
 
 
+AUTO = "auto"
+
+
 def devices_of(model: Model) -> tuple[str, ...]:
     """Its devices, one a worker process.
 
@@ -82,12 +85,15 @@ def devices_of(model: Model) -> tuple[str, ...]:
 def placed(
     model: nn.Module, device: str | torch.device | None, dtype: str | torch.dtype | None
 ) -> nn.Module:
-    """`model` on `device` in `dtype`; None leaves it.
+    """`model` on `device` in `dtype`; None leaves it, `auto` is a GPU where there is one.
 
     Raises:
         ConfigError: if there is no such device or precision here.
     """
     import torch
+
+    if device == AUTO:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
 
     if isinstance(dtype, str):
         named = getattr(torch, dtype, None)
