@@ -30,6 +30,10 @@ NAMES = tuple(
 )
 OTHERS = ("peft-loha", "peft-trainable_tokens", "peft-hra")
 """Of PEFT, without a file here."""
+ALIKE = ("adalora", "dora", "oft", "pissa", "rslora", "vera", *OTHERS)
+"""Put on by PEFT as lora is."""
+FEW = [name for name in NAMES if name not in ALIKE]
+REST = [name for name in (*NAMES, *OTHERS) if name in ALIKE]
 
 
 def by_key(samples):
@@ -76,7 +80,9 @@ def model_of(stored, method=None, adapter=None, **fields):
     return Model(load=load, base_model=str(stored), method=method, adapter=adapter, **fields)
 
 
-@pytest.mark.parametrize("name", [*NAMES, *OTHERS])
+@pytest.mark.parametrize(
+    "name", FEW + [pytest.param(name, marks=pytest.mark.slow) for name in REST]
+)
 def test_an_adapter_on_it_is_the_adapter_on_a_base_of_its_own(
     name, stored, trained, base, make_prompts
 ):
