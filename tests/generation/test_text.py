@@ -121,3 +121,19 @@ def test_added_tokens_are_themselves(tokenizer):
     ids = grown("a    \N{SNOWMAN}b")["input_ids"]
     assert max(ids) >= len(tokenizer)
     assert streamed(grown, [], ids) == decode(grown, ids) == "a    \N{SNOWMAN}b"
+
+
+def test_ids_may_have_gaps(tokenizer):
+    import json
+
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    highest = max(state["model"]["vocab"], key=state["model"]["vocab"].get)
+    state["model"]["vocab"][highest] += 50
+    gaps = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), eos_token="<|endoftext|>"
+    )
+    ids = [state["model"]["vocab"][highest]]
+    assert streamed(gaps, gaps("x")["input_ids"], ids) == decode(gaps, ids) != ""

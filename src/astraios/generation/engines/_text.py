@@ -146,7 +146,8 @@ def _pieces(tokenizer: Any, special: frozenset[int]) -> tuple[bytes, ...] | None
         meaning = _sentence_piece
     else:
         return None
-    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    n_ids = max(tokenizer.get_vocab().values(), default=-1) + 1  # ids may have gaps
+    tokens = tokenizer.convert_ids_to_tokens(list(range(n_ids)))
     return tuple(
         b"" if token is None or number in special else meaning(token)
         for number, token in enumerate(tokens)
