@@ -125,7 +125,14 @@ def records(root: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "sign",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        signal.SIGKILL,
+    ],
+)
 def test_an_interrupted_study_continues_and_ends_the_same(
     sign: signal.Signals, undisturbed: Path, place: Path
 ) -> None:

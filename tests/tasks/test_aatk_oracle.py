@@ -50,7 +50,7 @@ def is_valid(outcome: Outcome) -> bool:
     return outcome in (Outcome.SAFE, Outcome.VULNERABLE, Outcome.PASSED)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", ["1b-parallel", pytest.param("15b-lora", marks=pytest.mark.slow)])
 def test_published_files_have_the_oracles_valid_completions(name, shared, tmp_path):
     path = shared / "data" / "published_generations" / "aatk_dow" / f"{name}.json.gz"
     found = graded(path, shared, tmp_path / "run")
