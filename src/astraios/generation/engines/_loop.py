@@ -234,7 +234,7 @@ class Loop:
             return
         ids_1T = torch.tensor([beginning], device=self._device)
         inputs, cache = self._inputs(ids_1T, torch.ones_like(ids_1T)), new_cache()
-        self._forward(cache, ids_1T[:, 0], **inputs)
+        self._forward(cache, torch.zeros_like(ids_1T[:, 0]), **inputs)
         self._known = Known(beginning, self._n_virtual, cache)
 
     def _prefill(self, chunk: list[list[Row]]) -> Prefilled:
