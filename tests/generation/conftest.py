@@ -182,6 +182,22 @@ def _serving(tmp_path_factory, tokenizer):
 
 
 @pytest.fixture(scope="session")
+def tuned():
+    """Tunes a model by a method, with new weights that are not the identity."""
+    return _tuned
+
+
+def _tuned(method: Any, model: Any) -> Any:
+    changed = method.apply(model, {"total_step": 10} if method.name == "adalora" else {})
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for weight in changed.parameters():
+            if weight.requires_grad:
+                weight.add_(0.3 * torch.randn_like(weight))
+    return changed.eval()
+
+
+@pytest.fixture(scope="session")
 def make_prompts():
     """Builds so many prompts."""
     return _prompts

@@ -112,6 +112,11 @@ def empty_is_refused(engine: Engine, prompts: Sequence[Prompt]) -> None:
         next(engine.complete([*prompts, empty], GREEDY))
 
 
+def twins_are_refused(engine: Engine, prompts: Sequence[Prompt]) -> None:
+    with pytest.raises(DataError, match=f"{prompts[0].problem_id!r}, turn 0 is asked twice"):
+        next(engine.complete([*prompts, prompts[0]], GREEDY))
+
+
 def tokens_equal(engine: Engine, reference: Engine, prompts: Sequence[Prompt]) -> None:
     """Greedy tokens are the same, about as probable."""
     for one, other in zip(engine.trace(prompts, 5), reference.trace(prompts, 5), strict=True):

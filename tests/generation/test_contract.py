@@ -68,6 +68,7 @@ def test_engine_keeps_the_contract(engine, name, served, prompts, tmp_path):
         contract.seeds_decide(opened, prompts)
         contract.resumes(opened, prompts, contract.SAMPLED)
         contract.empty_is_refused(opened, prompts)
+        contract.twins_are_refused(opened, prompts)
         contract.tokens_equal(opened, reference, prompts)
         if engine != "openai":
             contract.likelihoods_equal(opened, reference, prompts)

@@ -18,16 +18,6 @@ GREEDY = Sampling(n_samples=1, temperature=0, max_new_tokens=4)
 ANSWERS = (" YES", " no", " naïve 数", "\n\nreturn x")
 
 
-def tuned(method, model):
-    changed = method.apply(model)
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for weight in changed.parameters():
-            if weight.requires_grad:
-                weight.add_(0.3 * torch.randn_like(weight))
-    return changed.eval()
-
-
 def plain(method, model, tokenizer, prompt: str, answer: str, longest: int | None = None) -> float:
     """Sum of log-probabilities by a forward pass of one row."""
     ids = tokenizer(prompt)["input_ids"]
@@ -43,7 +33,7 @@ def plain(method, model, tokenizer, prompt: str, answer: str, longest: int | Non
 
 @pytest.mark.parametrize("name", ["fft", "lora", "ptuning", "adapterh"])
 @pytest.mark.parametrize("family", ["gpt_bigcode", "llama"])
-def test_they_are_those_of_a_plain_pass(name, family, make_model, tokenizer, make_prompts):
+def test_they_are_those_of_a_plain_pass(tuned, name, family, make_model, tokenizer, make_prompts):
     method = registry.load(methods, "method", name)
     model = tuned(method, make_model(family))
     prompts = [p.model_copy(update={"answers": ANSWERS}) for p in make_prompts(5)]
@@ -92,7 +82,7 @@ def test_answers_beyond_the_context_have_none(model, tokenizer, make_prompts):
 
 @pytest.mark.parametrize("name", ["fft", "lora", "ptuning", "ia3", "parallel"])
 def test_they_can_be_asked_alone_in_the_order_of_the_prompts(
-    name, make_model, tokenizer, make_prompts
+    tuned, name, make_model, tokenizer, make_prompts
 ):
     method = registry.load(methods, "method", name)
     model = tuned(method, make_model("gpt_bigcode"))

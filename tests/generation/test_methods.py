@@ -16,17 +16,6 @@ pytestmark = pytest.mark.train
 GREEDY = Sampling(n_samples=1, temperature=0, max_new_tokens=8)
 
 
-def tuned(method, model):
-    """`model` with new weights that are not the identity."""
-    changed = method.apply(model, {"total_step": 10} if method.name == "adalora" else {})
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for weight in changed.parameters():
-            if weight.requires_grad:
-                weight.add_(0.3 * torch.randn_like(weight))
-    return changed.eval()
-
-
 def slow(method, model, tokenizer, prompt):
     """Greedy tokens by whole forward passes of one row."""
     ids = tokenizer(prompt.text)["input_ids"]
@@ -51,7 +40,7 @@ NAMES = tuple(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("family", ["gpt_bigcode", "llama"])
-def test_batched_text_equals_a_plain_loop(name, family, make_model, tokenizer, make_prompts):
+def test_batched_text_equals_a_plain_loop(tuned, name, family, make_model, tokenizer, make_prompts):
     method = registry.load(methods, "method", name)
     if name == "bitfit" and family == "llama":
         pytest.skip("the architecture has no biases")

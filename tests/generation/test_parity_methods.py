@@ -25,17 +25,6 @@ NAMES = tuple(
 )
 
 
-def tuned(method, model):
-    """`model` with new weights that are not the identity."""
-    changed = method.apply(model, {"total_step": 10} if method.name == "adalora" else {})
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for weight in changed.parameters():
-            if weight.requires_grad:
-                weight.add_(0.3 * torch.randn_like(weight))
-    return changed.eval()
-
-
 def unnumbered(traces):
     """As of an engine that does not tell the numbers of tokens."""
     return [[replace(drawn, id=None) for drawn in one] for one in traces]
@@ -49,7 +38,7 @@ def compared(prompts, reference, candidate):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hf_equals_itself_and_not_the_model_without_its_adapter(
-    name, make_model, tokenizer, make_prompts
+    tuned, name, make_model, tokenizer, make_prompts
 ):
     method = registry.load(methods, "method", name)
     model = tuned(method, make_model("gpt_bigcode"))

@@ -27,17 +27,6 @@ def prompts_of(n, beginning=BEGINNING):
     ]
 
 
-def tuned(method, model):
-    """`model` with new weights that are not the identity."""
-    changed = method.apply(model)
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for weight in changed.parameters():
-            if weight.requires_grad:
-                weight.add_(0.3 * torch.randn_like(weight))
-    return changed.eval()
-
-
 def told(engine, prompts, sampling):
     return {
         key(s): (s.completion, s.finish, s.n_prompt_tokens, s.n_completion_tokens)
@@ -69,7 +58,7 @@ def test_a_shared_beginning_changes_no_completion(family, sampling, make_model, 
 
 
 @pytest.mark.parametrize("name", ["lora", "ptuning", "prompt", "ia3", "parallel"])
-def test_a_shared_beginning_is_that_of_the_method(name, make_model, tokenizer):
+def test_a_shared_beginning_is_that_of_the_method(tuned, name, make_model, tokenizer):
     method = registry.load(methods, "method", name)
     model, prompts = tuned(method, make_model("llama", n_positions=160)), prompts_of(14)
     alone = told(HFEngine(model, tokenizer, method, batch_tokens=1), prompts, GREEDY)

@@ -17,12 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from astraios.errors import MethodError, UnknownNameError
 from astraios.methods._shape import Shape
-from astraios.methods._told import Told, told
+from astraios.methods._told import Told, adapter_config, told
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ANY", "LABEL", "Method", "Shape", "Told", "method", "method_of", "told"]
+__all__ = [
+    "ANY",
+    "LABEL",
+    "Method",
+    "Shape",
+    "Told",
+    "adapter_config",
+    "method",
+    "method_of",
+    "told",
+]
 
 ANY = "peft-"
 """Before the type of a method of PEFT that has no file here."""

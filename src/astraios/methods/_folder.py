@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,7 @@ from torch import Tensor
 from astraios.errors import MethodError, MissingDataError, StorageError
 from astraios.files import storage, write_json
 from astraios.methods._base_record import BaseRecord
-from astraios.methods._told import PRESETS
+from astraios.methods._told import PRESETS, json_object
 
 __all__ = [
     "ENCODER",
@@ -170,7 +169,7 @@ def _read_config(folder: Path) -> Any:
         raise MissingDataError(
             f"{str(folder)!r} is not an adapter's folder: it has no {CONFIG_NAME}"
         )
-    values = _read_json(path)
+    values = json_object(path)
     kind = values.get("peft_type")
     if kind not in set(PeftType) or PeftType(kind) not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise MethodError(f"{path}: peft_type {kind!r} is not one that PEFT knows here")
@@ -190,23 +189,13 @@ def read_record(path: Path) -> tuple[str | None, BaseRecord | None]:
     """
     if not path.is_file():
         return None, None
-    values = _read_json(path)
+    values = json_object(path)
     if values.get("format") != FORMAT:
         raise MethodError(
             f"{path}: format {values.get('format')!r} is not the {FORMAT} that this version reads; "
             "use the version of astraios that wrote it, or a newer one"
         )
     return values.get("method"), BaseRecord.from_json(values.get("base"), path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise MethodError(f"{path}: not a JSON object; restore the file or save the adapter again")
-    return values
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from astraios.errors import MethodError, MissingDataError
 
-__all__ = ["PRESETS", "Told", "told"]
+__all__ = ["PRESETS", "Told", "adapter_config", "json_object", "told"]
 
 PRESETS = MappingProxyType(
     {"LORA": "lora", "IA3": "ia3", "P_TUNING": "ptuning", "BOTTLENECK": "adapterh"}
@@ -44,7 +44,8 @@ def told(folder: Path) -> Told:
     """
     if not folder.is_dir():
         raise MissingDataError(f"adapter folder {str(folder)!r} does not exist")
-    config, record = _object(folder / _CONFIG), _object(folder / _RECORD)
+    path = folder / _RECORD
+    config, record = adapter_config(folder), json_object(path) if path.is_file() else None
     if config is None and record is None:
         raise MissingDataError(f"{str(folder)!r} is not an adapter's folder: it has no {_CONFIG}")
     config, record = config or {}, record or {}
@@ -79,10 +80,22 @@ def _layout(config: Mapping[str, Any]) -> str:
     return "adapterp" if config.get("use_adapterp") else PRESETS["BOTTLENECK"]
 
 
-def _object(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None if there is no such file."""
-    if not path.is_file():
-        return None
+def adapter_config(folder: Path) -> dict[str, Any] | None:
+    """What PEFT's `adapter_config.json` in `folder` holds; None if there is none.
+
+    Raises:
+        MethodError: if it is no JSON object.
+    """
+    path = folder / _CONFIG
+    return json_object(path) if path.is_file() else None
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of an adapter.
+
+    Raises:
+        MethodError: if it is none.
+    """
     try:
         values = json.loads(path.read_bytes())
     except ValueError:

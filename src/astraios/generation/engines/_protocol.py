@@ -11,7 +11,6 @@ from typing import Any
 from astraios.errors import DataError, EngineError
 from astraios.generation import Drawn
 from astraios.generation.engines._http import Failed
-from astraios.generation.keys import prompt_sha
 from astraios.records import Finish, Prompt, Sample, Sampling
 
 __all__ = [
@@ -93,13 +92,13 @@ def messages(prompt: Prompt) -> list[dict[str, str]]:
     return list(found)
 
 
-def fault(prompt: Prompt, index: int, reason: str) -> Sample:
+def fault(problem_id: str, index: int, turn: int, sha: str, reason: str) -> Sample:
     """What stands for a sample without an answer."""
     return Sample(
-        problem_id=prompt.problem_id,
+        problem_id=problem_id,
         index=index,
-        turn=prompt.turn,
-        prompt_sha=prompt_sha(prompt.text),
+        turn=turn,
+        prompt_sha=sha,
         completion="",
         finish=Finish.FAULT,
         fault=reason,

@@ -9,7 +9,6 @@ embeds     the base, asked with embeddings: trained virtual tokens, then the pro
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from enum import StrEnum
@@ -79,8 +78,7 @@ def unseen(folder: Path, model_type: str) -> str | None:
     Its Transformers backend fuses the attention of some architectures into a layer that its LoRA
     does not wrap; 0.32 says so in its log ("It will be ignored") and serves the rest.
     """
-    path = folder / CONFIG
-    targets = _object(path).get("target_modules") if path.is_file() else None
+    targets = (methods.adapter_config(folder) or {}).get("target_modules")
     names = [targets] if isinstance(targets, str) else targets or ()
     fused = FUSED.get(model_type, ())
     return next((name for name in fused if any(name in str(target) for target in names)), None)
@@ -93,10 +91,9 @@ def max_rank(folder: Path) -> int:
         MissingDataError: if it is no adapter's folder.
         MethodError: if vLLM would not compute what PEFT does.
     """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise MissingDataError(f"{str(folder)!r} is not an adapter's folder: it has no {path.name}")
-    config = _object(path)
+    config = methods.adapter_config(folder)
+    if config is None:
+        raise MissingDataError(f"{str(folder)!r} is not an adapter's folder: it has no {CONFIG}")
     wrong = [name for name in UNKNOWN_TO_VLLM if config.get(name)]
     if config.get("bias", "none") != "none":
         wrong.append("bias")
@@ -168,13 +165,3 @@ def _files(folder: Path) -> dict[str, str]:
                     whole.update(part)
             found[path.name] = whole.hexdigest()
     return found
-
-
-def _object(path: Path) -> Mapping[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise MethodError(f"{path}: not a JSON object; copy the adapter again")
-    return values

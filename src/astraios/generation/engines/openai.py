@@ -28,7 +28,7 @@ from astraios.generation.engines._http import Client, Failed, Refused
 from astraios.generation.engines._models import served_model
 from astraios.generation.engines._options import OpenAIOptions
 from astraios.generation.engines._text_answer import TextAnswer
-from astraios.generation.keys import prompt_sha, stream, wanted
+from astraios.generation.keys import check_distinct, prompt_sha, stream, wanted
 from astraios.records import Finish, Prompt, Sample, Sampling
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ class OpenAIEngine(Engine):
             ConfigError: if a prompt is to be cut to a number of tokens.
             EngineError: if the server refuses requests, or a long row of them had no answer.
         """
+        check_distinct(prompts)
         jobs = [(p, index) for p in prompts for index in wanted(p, sampling, skip)]
         for prompt in prompts:
             self._check(prompt)
@@ -135,7 +136,8 @@ class OpenAIEngine(Engine):
 
         for (prompt, index), result in self._asker.each(jobs, work, progress):
             if isinstance(result, Failed):
-                yield protocol.fault(prompt, index, str(result))
+                sha = prompt_sha(prompt.text)
+                yield protocol.fault(prompt.problem_id, index, prompt.turn, sha, str(result))
             else:
                 yield result
 

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from astraios.errors import ConfigError, GenerationsError, MissingDataError
 from astraios.files import read_records
 from astraios.generation import Engine, Finished, Key, Model
-from astraios.generation.keys import key, prompt_sha, wanted
+from astraios.generation.keys import check_distinct, key, prompt_sha, wanted
 from astraios.records import Finish, Prompt, Sample, Sampling
 
 PROMPTS = "prompts.jsonl"
@@ -95,6 +95,7 @@ class ReplayEngine(Engine):
             GenerationsError: naming the problem that has no completion, too few of them, or one
                 that answers another prompt.
         """
+        check_distinct(prompts)
         if self._samples is None:
             found = self._from_lists(prompts, sampling, skip)
         else:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
 from astraios.config import validate
@@ -29,11 +29,10 @@ from astraios.generation.engines._asking import Asker
 from astraios.generation.engines._http import Client, Failed, Refused
 from astraios.generation.engines._options import VLLMOptions
 from astraios.generation.engines._vllm_routes import Route, route_of, unseen
-from astraios.generation.keys import stream, wanted
 from astraios.records import Prompt, Sample, Sampling
 
 if TYPE_CHECKING:
-    from astraios.generation.engines._rows import Ending, Question, Row
+    from astraios.generation.engines._rows import Question, Row
     from astraios.generation.engines._vllm_reading import Reading
 
 log = logging.getLogger(__name__)
@@ -47,15 +46,6 @@ PLAIN = {
     "frequency_penalty": 0.0,
 }
 """Said with every request: a server may have taken other values from the model's own files."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One sample to draw."""
-
-    prompt: Prompt
-    question: Question
-    index: int
 
 
 @final
@@ -75,7 +65,8 @@ class VLLMEngine(Engine):
     def __init__(
         self, options: VLLMOptions, target: served.Target, reading: Reading, model: Model
     ) -> None:
-        from astraios.generation.engines._placing import end_tokens, n_positions
+        from astraios.generation.engines._making import Maker
+        from astraios.generation.engines._placing import end_tokens, n_positions, special_tokens
         from astraios.generation.engines._questions import Reader
         from astraios.generation.engines._text import Detokenizer
 
@@ -88,6 +79,8 @@ class VLLMEngine(Engine):
         self._reader = Reader(reading.tokenizer, n_places, reading.n_virtual, model.long_prompts)
         self._detokenizer = Detokenizer(reading.tokenizer)
         self._eos = end_tokens(reading, reading.tokenizer)
+        special = special_tokens(reading.tokenizer)
+        self._maker = Maker(self._reader, self._detokenizer, self._eos, special)
         check = (lambda: None) if target.process is None else target.process.check
         self._asker = Asker(target.server, options.n_at_once, options.tries, self._explained, check)
 
@@ -157,43 +150,34 @@ class VLLMEngine(Engine):
             DataError: if a prompt cannot be asked.
             EngineError: if the server refuses requests, or a long row of them had no answer.
         """
-        from astraios.generation.engines._rows import Ending
+        from astraios.generation.engines._making import sample_of
 
-        pairs = [(prompt, wanted(prompt, sampling, skip)) for prompt in prompts]
-        pairs = [(prompt, indices) for prompt, indices in pairs if indices]
-        questions = self._reader.read([prompt for prompt, _ in pairs], sampling.max_new_tokens)
-        jobs = [
-            Asked(prompt, question, index)
-            for question, (prompt, indices) in zip(questions, pairs, strict=True)
-            for index in indices
-        ]
-        ending = Ending(self._eos, sampling.max_new_tokens, finished, self._detokenizer)
-
-        async def work(client: Client, asked: Asked) -> Sample:
-            row = await self._row(client, asked, sampling, ending)
+        async def work(client: Client, asked: Row) -> Sample:
+            row = await self._row(client, asked, sampling)
             told = None
-            if asked.index == 0 and asked.question.answers:
-                told = await self._told(client, asked.question)
-            return _sample(row, told)
+            if row.index == 0 and row.question.answers:
+                told = await self._told(client, row.question)
+            return sample_of(row, told)
 
-        for asked, result in self._asker.each(jobs, work, progress):
+        rows = self._maker.rows(prompts, sampling, finished, skip, adapter=0)
+        for row, result in self._asker.each(rows, work, progress):
             if isinstance(result, Failed):
-                yield protocol.fault(asked.prompt, asked.index, str(result))
+                question = row.question
+                yield protocol.fault(
+                    question.problem_id, row.index, question.turn, question.sha, str(result)
+                )
             else:
                 yield result
 
-    async def _row(self, client: Client, asked: Asked, sampling: Sampling, ending: Ending) -> Row:
-        """The completion, token by token until it has ended."""
-        from astraios.generation.engines._rows import Row
-
+    async def _row(self, client: Client, asked: Row, sampling: Sampling) -> Row:
+        """The completion, token by token until it has ended; `asked` stays as it is."""
         question = asked.question
-        random = stream(sampling.seed, question.problem_id, asked.index, question.turn)
-        row = Row(question, asked.index, random, ending)
+        row = replace(asked, ids=[])
         body = self._body(question.ids) | {
             "max_tokens": min(sampling.max_new_tokens, question.room),
             "stream": True,
             "return_token_ids": True,
-            **protocol.drawing(sampling, random),
+            **protocol.drawing(sampling, row.random),
         }
         reply = protocol.Reply()
         async with aclosing(client.events(protocol.COMPLETIONS, body)) as events:
@@ -317,8 +301,8 @@ class VLLMEngine(Engine):
         self._target.close()
 
     def _explained(self, refused: Refused, job: Any) -> AstraiosError:
-        # an `Asked`, or a question with its number
-        question = job.question if isinstance(job, Asked) else job[1]
+        # a row, or a question with its number
+        question = job[1] if isinstance(job, tuple) else job.question
         where = f"problem {question.problem_id!r}, turn {question.turn}"
         return refusals.explained(
             refused, where, self._target.server, self._options, self._target.name
@@ -334,20 +318,3 @@ def _number(name: str) -> int:
     if head != "token_id" or not number.isdigit():
         raise Failed(f"the server wrote a token as {name!r} where its number was asked")
     return int(number)
-
-
-def _sample(row: Row, likelihoods: dict[str, float] | None) -> Sample:
-    assert row.finish is not None
-    question = row.question
-    return Sample(
-        problem_id=question.problem_id,
-        index=row.index,
-        turn=question.turn,
-        prompt_sha=question.sha,
-        completion=row.text(),
-        finish=row.finish,
-        n_prompt_tokens=len(question.ids),
-        n_completion_tokens=len(row.ids),
-        n_cut_tokens=question.n_cut,
-        likelihoods=likelihoods,
-    )
