@@ -354,6 +354,8 @@ class RunKind(StrEnum):
     TRAIN = "train"
     GENERATE = "generate"
     JUDGE = "judge"
+    SEARCH = "search"
+    """A learning rate chosen among trainings that tried several."""
     STUDY = "study"
 
 
@@ -393,6 +395,19 @@ class PlannedJob(Record):
     kind: RunKind
     after: tuple[str, ...] = ()
     label: str = ""
+
+
+class ArmFacts(Record):
+    """One line of a study's `arms.jsonl`: what is known of a tuned model that was not trained here."""
+
+    model: str
+    """Name of the base model."""
+    method: str
+    trainable_parameters: int
+    total_parameters: int
+    """Of the base model, without what the method added."""
+    source: str
+    """How it is known: by the method's formula, by the model's card."""
 
 
 # --- what a report shows ----------------------------------------------------------------------

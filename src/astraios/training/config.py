@@ -138,6 +138,7 @@ EMBEDDED = MappingProxyType(
     {
         config.name: config
         for config in (
+            _base("minipack-0.2m", 64, 3, 4_000, 3.0e-3),
             _base("minipack-0.4m", 96, 3, 4_000, 2.5e-3),
             _base("minipack-0.7m", 128, 3, 4_000, 2.5e-3),
             _base("minipack-1.8m", 192, 4, 4_000, 2.0e-3),

@@ -16,7 +16,7 @@ from astraios.analysis.figures import Figure
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Table
 
-__all__ = ["NEEDS", "View"]
+__all__ = ["NEEDS", "SECTIONS", "View"]
 
 NEEDS = MappingProxyType(
     {
@@ -40,6 +40,23 @@ NEEDS = MappingProxyType(
 """What a view may need of the frames, in words for the reader of a report that lacks it."""
 
 
+SECTIONS = MappingProxyType(
+    {
+        "quality": "Quality",
+        "scaling": "Scaling",
+        "losses": "Losses",
+        "robustness": "Robustness",
+        "security": "Security",
+        "comprehension": "Comprehension",
+        "cost": "Cost",
+        "outcomes": "Outcomes",
+        "claims": "Claims of the paper",
+        "more": "More",
+    }
+)
+"""Sections of the report in their order: name -> heading."""
+
+
 @dataclass(frozen=True)
 class View:
     """One table or figure."""
@@ -50,6 +67,8 @@ class View:
     needs: tuple[str, ...]
     """Attributes of `Frames` that must hold something, out of `NEEDS` or of one's own."""
     render: Callable[[Frames], Table | Figure]
+    section: str = "more"
+    """One of `SECTIONS`."""
 
     def lacks(self, frames: Frames) -> tuple[str, ...]:
         """What is missing to render it, in words; empty if it can be rendered."""
