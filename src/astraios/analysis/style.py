@@ -1,8 +1,9 @@
 """How a method looks: its place, title, colour and marker are the same in every table and figure.
 
-The hues are those of Okabe and Ito (2008), which people with any common colour blindness can tell
-apart, darkened where white paper asks for it; since colour must never be the only sign, each
-method also has its own marker. On a dark page the same hues are lighter.
+The hues are those of Okabe and Ito (2008), moved in lightness until any two stay apart under the
+common colour blindnesses (tests/analysis/test_style.py simulates them) and have a contrast of 3:1
+with the paper; since colour must never be the only sign, each method also has its own marker. On a
+dark page the same hues are lighter.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ KNOWN = MappingProxyType(
     {
         look.method: look
         for look in (
-            Look(BASE, "Base (untuned)", "#7a7f87", "#9aa3ad", "X"),
-            Look(FULL, "FFT", "#24292f", "#e6edf3", "s"),
-            Look("lora", "LoRA", "#0072b2", "#4ba3e3", "o"),
-            Look("ptuning", "P-Tuning", "#b9538f", "#e08fc0", "v"),
-            Look("ia3", "(IA)³", "#c98600", "#e8b13a", "P"),
-            Look("adapterh", "AdapterH", "#008f68", "#35c495", "D"),
-            Look("adapterp", "AdapterP", "#3d9ed6", "#9bd7f7", "^"),
-            Look("parallel", "Parallel", "#cc5200", "#ff8b4a", "h"),
+            Look(BASE, "Base (untuned)", "#8b9099", "#8e97a1", "X"),
+            Look(FULL, "FFT", "#24292f", "#f2f5f8", "s"),
+            Look("lora", "LoRA", "#0064a8", "#4598d8", "o"),
+            Look("ptuning", "P-Tuning", "#9c3377", "#f09bd0", "v"),
+            Look("ia3", "(IA)³", "#c58700", "#f2c14e", "P"),
+            Look("adapterh", "AdapterH", "#00875f", "#2fbf8f", "D"),
+            Look("adapterp", "AdapterP", "#3899d2", "#a5dcfa", "^"),
+            Look("parallel", "Parallel", "#b53c00", "#ff7f3a", "h"),
         )
     }
 )
@@ -64,7 +65,13 @@ SPARE = (
     ("#47627a", "#9db8d1", "d"),
     ("#a11d5b", "#f37cae", "8"),
 )
-"""Looks of methods that come from elsewhere, given out in the order of their names."""
+"""Looks of methods that come from elsewhere, given out in the order of their names.
+
+Where there are more methods than looks, the next round has the same hues in other shades and the
+markers moved on by one, so that no two methods look the same.
+"""
+SHADES = (0.0, 0.3, -0.3, 0.5, -0.5)
+"""Share of white (or, below zero, of black) that a round of spare looks mixes in."""
 
 
 def order(methods: Iterable[str]) -> tuple[str, ...]:
@@ -74,17 +81,31 @@ def order(methods: Iterable[str]) -> tuple[str, ...]:
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """The look of each of `methods`, in order; methods we do not know share the spare ones."""
+    """The look of each of `methods`, in order; unknown methods take spare ones."""
     found: dict[str, Look] = {}
     n_spare = 0
     for name in order(methods):
         if name in KNOWN:
             found[name] = KNOWN[name]
         else:
-            colour, dark, marker = SPARE[n_spare % len(SPARE)]
-            found[name] = Look(name, name, colour, dark, marker)
+            found[name] = _spare(name, n_spare)
             n_spare += 1
     return found
+
+
+def _spare(name: str, number: int) -> Look:
+    turn, place = divmod(number, len(SPARE))
+    colour, dark, _ = SPARE[place]
+    shade = SHADES[turn % len(SHADES)]
+    marker = SPARE[(place + turn) % len(SPARE)][2]
+    return Look(name, name, _mixed(colour, shade), _mixed(dark, shade), marker)
+
+
+def _mixed(colour: str, share: float) -> str:
+    """`colour` with `share` of white, or of black where it is negative."""
+    goal = 255 if share > 0 else 0
+    parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(part + abs(share) * (goal - part)):02x}" for part in parts)
 
 
 def title(method: str) -> str:
