@@ -17,6 +17,7 @@ from astraios import __version__
 from astraios.cli.data import data_app
 from astraios.cli.evaluating import evaluate
 from astraios.cli.exporting import export
+from astraios.cli.importing import import_outputs
 from astraios.cli.options import (
     AsJson,
     DataDir,
@@ -196,6 +197,7 @@ def study_status(
 for verb in (pack, train, merge, export):
     app.command()(verb)
 app.command("eval")(evaluate)
+app.command("import-outputs")(import_outputs)
 
 
 @app.command()

@@ -123,7 +123,7 @@ def judge(
     problems: Sequence[Problem],
     config: JudgeConfig | None = None,
     sandbox: str | Sandbox = "auto",
-    references: bool = True,
+    references: bool | Mapping[str, Any] = True,
     cache: bool = True,
     inputs: Mapping[str, str] | None = None,
     checker: Checker | None = None,
@@ -142,7 +142,8 @@ def judge(
         problems: the task's problems, in order.
         config: see `judge_config`, its default.
         sandbox: the level of isolation asked for, or an open sandbox, which stays open.
-        references: whether to run the reference solutions first.
+        references: whether to run the reference solutions first, or how they fared on this machine
+            where that is known of the same task and problems.
         cache: whether what ran on this machine before is taken from `config.cache_dir`, and what
             runs now is put there.
         inputs: name -> run id or data hash of what is judged.
@@ -184,8 +185,13 @@ def judge(
             )
         )
         _same_sandbox(run, environment)
-        if checking is not None and references and not (folder / f"{REFERENCES}.json").exists():
-            report = check_references(task, problems, checking.checker, checking.sandbox)
+        there = (folder / f"{REFERENCES}.json").exists()
+        if checking is not None and references is not False and not there:
+            report = (
+                references
+                if isinstance(references, Mapping)
+                else check_references(task, problems, checking.checker, checking.sandbox)
+            )
             run.write_json(REFERENCES, report)
         where = _sealed(samples) if isinstance(samples, Path) else _copy_samples(run, samples)
         answers = Answers(where, [p.id for p in problems], limit_samples=config.limit_samples)

@@ -1,0 +1,225 @@
+"""`astraios import-outputs`: the outputs published with the paper, judged as a study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from astraios.cli.options import AsJson, DataDir, Jobs, SandboxLevel, interruptible, print_json
+from astraios.errors import WorkError
+
+if TYPE_CHECKING:
+    from astraios.records import Score
+    from astraios.studies.outputs import Plan, Result
+
+HEADLINES = ("pass@1", "robust-pass@1", "accuracy", "insecure-rate")
+"""Metrics that a line of progress may show, the first that a task has."""
+SLICES = ("all", "mean", "paper-sample", "paper-all")
+N_LISTED = 10
+"""Files of one kind that are listed by name; `--json` has all."""
+
+
+def import_outputs(
+    outputs: Annotated[
+        Path,
+        typer.Argument(help="The outputs folder of github.com/bigcode-project/astraios, or alike."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the study that is made.")] = Path(
+        "runs/published"
+    ),
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", help="Only these, of `astraios list tasks`; with commas between."),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", help="Only these: sizes (1b, 15b), bases or astraios-1b-lora."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="Leave out files, by a pattern: 'syn-*'.")
+    ] = None,
+    limit_problems: Annotated[int | None, typer.Option(min=1, help="First problems only.")] = None,
+    limit_samples: Annotated[int | None, typer.Option(min=1, help="First samples only.")] = None,
+    jobs: Jobs = None,
+    sandbox: SandboxLevel = "auto",
+    no_judge: Annotated[
+        bool, typer.Option("--no-judge", help="Check and organise the answers; run nothing.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A file that is not recognised is an error.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check names and contents; write and run nothing.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the outputs published with the paper and lay them out as a study to report on.
+
+    Files are recognised by their names and folders, and checked by the prompts they repeat. The
+    same command goes on where it was stopped.
+    """
+    from astraios.cli.display import bar, say
+    from astraios.config import data_dir as find_data
+    from astraios.studies.outputs import Request, carry_out, check, plan, wanted
+
+    request = Request(
+        outputs=outputs,
+        out=out,
+        wanted=wanted(tasks or (), models or ()),
+        exclude=tuple(exclude or ()),
+        data_dir=find_data(data_dir),
+        limit_problems=limit_problems,
+        limit_samples=limit_samples,
+        jobs=jobs,
+        sandbox=sandbox,
+        judge=not no_judge,
+        strict=strict,
+    )
+    with interruptible():
+        planned = plan(request)
+        n_cells = len(planned.tree.cells)
+        _tell_files(planned, say)
+        results = []
+        for result in (check if dry_run else carry_out)(planned, bars=bar):
+            results.append(result)
+            say(f"[{len(results)}/{n_cells}] {_line(result, dry_run)}")
+    failed = [result for result in results if result.state == "failed"]
+    if as_json:
+        print_json(_json(planned, results, dry_run))
+    else:
+        _tell(planned, results, dry_run)
+    _raise(results, failed)
+
+
+def _raise(results: list[Result], failed: list[Result]) -> None:
+    """End with status 1 where a cell failed or has faults."""
+    faults = [result for result in results if result.graded and result.graded.n_faults]
+    if failed:
+        first = failed[0]
+        raise WorkError(
+            f"{len(failed)} of {len(results)} cells failed, the first {first.cell.label}: "
+            f"{first.error}"
+        )
+    if faults:
+        n = sum(result.graded.n_faults for result in faults if result.graded)
+        raise WorkError(
+            f"{n} programs of {len(faults)} cells could not be judged (fault); they are not "
+            "counted. The same command tries them again"
+        )
+
+
+# --- what is said -----------------------------------------------------------------------------
+
+
+def _tell_files(planned: Plan, say: Any) -> None:
+    """How many cells there are, and what became of every other file."""
+    tree, grid = planned.tree, planned.grid
+    arms = {(model.base_model, model.method) for model in planned.request.wanted.models}
+    n_grid = len(arms) * len(grid["tasks"])
+    say(f"{tree.root}: {len(tree.cells)} of {n_grid} cells have a file")
+    if tree.n_left_out:
+        say(f"{tree.n_left_out} files are left out, as asked")
+    _list(say, "hold nothing that is scored", tree.set_aside)
+    copies = [(path, f"holds the same as {same}") for path, same in tree.copies]
+    _list(say, "are copies", copies)
+    _list(say, "are NOT recognised", tree.unrecognised)
+
+
+def _list(say: Any, what: str, found: Any) -> None:
+    if not found:
+        return
+    say(f"{len(found)} files {what}:")
+    for path, why in found[:N_LISTED]:
+        say(f"  {path}: {why}")
+    if len(found) > N_LISTED:
+        say(f"  ... and {len(found) - N_LISTED} more; --json lists all")
+
+
+def _line(result: Result, dry_run: bool) -> str:
+    label = result.cell.label
+    if result.state == "failed":
+        return f"FAILED {label}: {result.error}"
+    if dry_run:
+        return f"{label}: {result.cell.files[0]}"
+    score = headline(result.graded.scores) if result.graded else None
+    shown = ""
+    if score is not None and score.value is not None:
+        shown = f", {score.metric} {100 * score.value:.1f} %"
+    return f"{label}: {result.state}{shown}{' (done before)' * result.was_done}"
+
+
+def headline(scores: tuple[Score, ...]) -> Score | None:
+    """The number that stands for a task."""
+    for metric in HEADLINES:
+        own = [score for score in scores if score.metric.endswith(metric)]
+        for name in SLICES:
+            for score in own:
+                if score.slice == name:
+                    return score
+    return scores[0] if scores else None
+
+
+def _tell(planned: Plan, results: list[Result], dry_run: bool) -> None:
+    from astraios.cli.display import out as tell
+    from astraios.cli.display import table
+
+    by_task: dict[str, Counter[str]] = {}
+    for result in results:
+        by_task.setdefault(result.cell.plain, Counter())[result.state] += 1
+    n_arms = len({(m.base_model, m.method) for m in planned.request.wanted.models})
+    done = "checked" if dry_run else "judged" if planned.request.judge else "imported"
+    state = "imported" if dry_run else done
+    rows = []
+    for task in planned.grid["tasks"]:
+        counts = by_task.get(task, Counter())
+        rows.append(
+            {
+                "task": task,
+                done: str(counts[state]),
+                "failed": str(counts["failed"]),
+                "no file": str(n_arms - counts.total()),
+            }
+        )
+    tell(table(rows))
+    if not dry_run:
+        tell(f"\nstudy: {planned.request.out}\nnext: astraios report {planned.request.out}")
+
+
+def _json(planned: Plan, results: list[Result], dry_run: bool) -> dict[str, Any]:
+    """What `--json` prints; scripts depend on it."""
+    tree = planned.tree
+
+    def listed(found: Any) -> list[dict[str, str]]:
+        return [{"file": str(path), "reason": str(why)} for path, why in found]
+
+    return {
+        "study": None if dry_run else planned.request.out,
+        "cells": [_row(result, dry_run) for result in results],
+        "unrecognised": listed(tree.unrecognised),
+        "set_aside": listed(tree.set_aside),
+        "copies": listed((path, f"the same as {same}") for path, same in tree.copies),
+        "n_left_out": tree.n_left_out,
+        "grid": planned.grid,
+    }
+
+
+def _row(result: Result, dry_run: bool) -> dict[str, Any]:
+    cell, graded = result.cell, result.graded
+    checked = dry_run and result.state != "failed"
+    return {
+        "model": cell.model.name,
+        "base_model": cell.model.base_model,
+        "method": cell.model.method,
+        "task": cell.task,
+        "files": [str(path) for path in cell.files],
+        "state": "checked" if checked else result.state,
+        "error": result.error,
+        "run": result.run,
+        "judged": graded.run if graded else None,
+        "scores": [score.model_dump(mode="json") for score in graded.scores] if graded else [],
+        "outcomes": graded.outcomes if graded else {},
+    }
