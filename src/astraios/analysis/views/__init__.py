@@ -16,7 +16,7 @@ from astraios.analysis.figures import Figure
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Table
 
-__all__ = ["NEEDS", "SECTIONS", "View"]
+__all__ = ["NEEDS", "SECTIONS", "Need", "View"]
 
 NEEDS = MappingProxyType(
     {
@@ -58,23 +58,38 @@ SECTIONS = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Need:
+    """What a view needs of the frames that no attribute of theirs says."""
+
+    words: str
+    """For the reader of a report that lacks it."""
+    holds: Callable[[Frames], bool]
+
+
+@dataclass(frozen=True)
 class View:
     """One table or figure."""
 
     title: str
     place: int
     """Where it stands in the report; equal places go by name."""
-    needs: tuple[str, ...]
-    """Attributes of `Frames` that must hold something, out of `NEEDS` or of one's own."""
+    needs: tuple[str | Need, ...]
+    """Attributes of `Frames` that must hold something, out of `NEEDS`, or needs of one's own."""
     render: Callable[[Frames], Table | Figure]
     section: str = "more"
     """One of `SECTIONS`."""
 
     def lacks(self, frames: Frames) -> tuple[str, ...]:
         """What is missing to render it, in words; empty if it can be rendered."""
-        return tuple(NEEDS.get(need, need) for need in self.needs if _empty(frames, need))
+        return tuple(
+            need.words if isinstance(need, Need) else NEEDS.get(need, need)
+            for need in self.needs
+            if _empty(frames, need)
+        )
 
 
-def _empty(frames: Frames, need: str) -> bool:
+def _empty(frames: Frames, need: str | Need) -> bool:
+    if isinstance(need, Need):
+        return not need.holds(frames)
     value = getattr(frames, need)
     return value.empty if isinstance(value, pd.DataFrame) else not value
