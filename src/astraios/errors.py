@@ -16,7 +16,8 @@
     └── WorkError              exit status 1: the work itself failed
         ├── StorageError            (OSError)            disk full, no permission
         ├── SandboxError            (RuntimeError)       the sandbox died or is too weak
-        ├── TrainingError           (RuntimeError)       divergence, out of memory
+        ├── TrainingError           (RuntimeError)       out of memory, and
+        │   └── DivergedError                            a loss that left where it began, or is none
         └── EngineError             (RuntimeError)       an engine died or answered nonsense
 
 A message says what was seen, what was expected and what to do about it. Every leaf also inherits
@@ -118,6 +119,10 @@ class SandboxError(WorkError, RuntimeError):
 
 class TrainingError(WorkError, RuntimeError):
     """Training diverged or ran out of memory."""
+
+
+class DivergedError(TrainingError):
+    """The loss is not finite, or has left where it began for good."""
 
 
 class EngineError(WorkError, RuntimeError):

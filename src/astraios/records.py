@@ -397,8 +397,93 @@ class PlannedJob(Record):
     label: str = ""
 
 
+class Trial(Record):
+    """One line of a search's `trials.jsonl`: a learning rate that was tried."""
+
+    rung: int
+    """0 for the shortest trials, and for all of a grid."""
+    learning_rate: float
+    n_steps: int
+    validation_loss: float | None = None
+    """After the last step, nats a token; None where the training diverged."""
+    diverged: Text = ""
+    """What the training said when it gave up; empty where it did not."""
+    run: str
+    """Folder of the training, relative to the study's."""
+
+
+class Divergence(Record):
+    """The `diverged.json` of a trial whose loss exploded: it is sealed, and has no weights."""
+
+    message: Text
+
+
+class ChosenRate(Record):
+    """A search's `chosen.json`: the learning rate that the trainings take."""
+
+    base_model: str
+    method: str
+    learning_rate: float
+    validation_loss: float
+    """Of the trial that won."""
+    on: str
+    """What decided."""
+    how: str
+    rates: tuple[float, ...]
+    """All that were tried, lowest first."""
+    ranking: tuple[float, ...]
+    """Rates of the last rung, best first, those that diverged behind."""
+    n_trials: int
+    """Over all rungs."""
+    n_diverged: int
+    at_edge: Literal["", "low", "high"] = ""
+    """Whether a better rate may lie beyond those that were tried."""
+    warning: str = ""
+    """What `at_edge` means for a reader; empty without."""
+
+
+class FailedJob(Record):
+    """One line of a study's `failures.jsonl`: a job that failed when it was last tried."""
+
+    id: str
+    message: Text
+    when: str
+    """ISO 8601, UTC."""
+
+
+class Calibration(Record):
+    """One line of a study's `calibration.jsonl`: a few steps of a training, measured."""
+
+    base_model: str
+    method: str
+    fingerprint: str
+    """Of the training's config without its seed and learning rate: what time does not depend on."""
+    flops_per_token: float
+    tokens_per_s: float
+    n_tokens: int
+    """Of the whole training."""
+    peak_mib: float | None
+    """Most that tensors took, of one device."""
+    device: str
+    """What it was measured on: `cpu`, or the GPU's name."""
+    n_devices: int
+    when: str
+    """ISO 8601, UTC."""
+
+
+class JobFailure(Record):
+    """One line of a study's `failures.jsonl`: a job that failed and was not done since."""
+
+    job: str
+    """Its run folder, relative to the study's."""
+    message: Text
+    """What went wrong; no absolute path and no name of a host."""
+    when: str
+    """ISO 8601, UTC."""
+
+
 class ArmFacts(Record):
-    """One line of a study's `arms.jsonl`: what is known of a tuned model that was not trained here."""
+    """One line of a study's `arms.jsonl`: facts of a tuned model that was not trained here."""
 
     model: str
     """Name of the base model."""

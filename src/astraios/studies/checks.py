@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+
 from astraios import tasks, templates
-from astraios.errors import ConfigError, did_you_mean
+from astraios.errors import ConfigError, UnknownNameError, did_you_mean
 from astraios.generation import Engine, check_supports
+from astraios.studies.overrides import SEARCH, TRAIN, Override
 from astraios.studies.serving import engine_class, model_of
-from astraios.studies.study import BASE, Arm, Study, arms, evaluation_config, training_config
+from astraios.studies.study import (
+    BASE,
+    Arm,
+    Study,
+    arms,
+    evaluation_config,
+    search_of,
+    training_config,
+)
 
 __all__ = ["check"]
 
@@ -15,11 +27,20 @@ def check(study: Study) -> None:
     """Build every config once, so that a mistake is told before anything runs.
 
     Raises:
-        ConfigError: the first mistake, such as an option that an engine does not have.
+        ConfigError: the first mistake, such as an option that an engine does not have, or an
+            override that changes nothing.
         UnknownNameError: if there is no such engine or template.
     """
+    _check_overrides(study)
+    _check_sampling(study)
     for arm in arms(study):
         training_config(study, arm)
+        search = search_of(study, arm.base_model, arm.method)
+        if search is not None and search.seed in study.seeds:
+            raise ConfigError(
+                f"study {study.name!r}: search.seed {search.seed} is one of the study's seeds; "
+                "trials have a seed of their own, or they would be run twice and count once"
+            )
     asked = [tasks.task(name) for name in study.tasks]
     untuned = [Arm(base_model, BASE, 0) for base_model in study.base_models]
     for arm in (*untuned, *arms(study)):
@@ -33,12 +54,76 @@ def check(study: Study) -> None:
         except ConfigError as error:
             where = f"{arm.base_model} {arm.method} seed {arm.seed}, evaluation"
             raise ConfigError(f"study {study.name!r}, {where}: {error}") from None
+
+
+def _check_overrides(study: Study) -> None:
+    """Refuse an override that no arm takes, and two that set one field of the same arms."""
+    axes: Mapping[str, tuple[str | int, ...]] = {
+        "base_model": study.base_models,
+        "method": (*study.method_names, BASE),
+        "seed": study.seeds,
+    }
+    for place, override in enumerate(study.overrides):
+        source = f"study {study.name!r}, overrides.{place}"
+        for axis, value in override.where.items():
+            if value not in axes[axis]:
+                known = ", ".join(map(str, axes[axis]))
+                hint = did_you_mean(str(value), map(str, axes[axis]))
+                raise ConfigError(
+                    f"{source}: where names {axis} {value!r}, which is not in the study, so that "
+                    f"it would change nothing; known: {known}.{hint}"
+                )
+        _check_base(override, source)
+    for (at, first), (other, second) in combinations(enumerate(study.overrides), 2):
+        twice = sorted(set(first.set) & set(second.set))
+        if first.where == second.where and twice:
+            raise ConfigError(
+                f"study {study.name!r}, overrides.{other}: sets {twice[0]!r} for the same arms as "
+                f"overrides.{at}; remove one"
+            )
+
+
+def _check_base(override: Override, source: str) -> None:
+    """The untuned model has no training."""
+    if override.where.get("method") != BASE:
+        return
+    for name in override.set:
+        if name.startswith((TRAIN, SEARCH)):
+            raise ConfigError(
+                f"{source}: {name!r} is set for method {BASE!r}, which is not trained; it takes "
+                "evaluation.<field> alone"
+            )
+
+
+def _check_sampling(study: Study) -> None:
+    asked = {(t.name, t.version) for t in map(tasks.task, study.tasks)}
     for name in study.sampling:
-        if name not in study.tasks:
+        try:
+            found = tasks.task(name)
+            known = (found.name, found.version) in asked
+        except UnknownNameError:
+            known = False
+        if not known:
             raise ConfigError(
                 f"study {study.name!r}: sampling is given for {name!r}, which is not one of its "
                 f"tasks.{did_you_mean(name, study.tasks)}"
             )
+
+
+def warnings(study: Study) -> Iterator[str]:
+    """What is allowed, and hides something: a rate that is set and searched too."""
+    for base_model in study.base_models:
+        for method in study.method_names:
+            if search_of(study, base_model, method) is None:
+                continue
+            for place, override in enumerate(study.overrides):
+                where = {k: v for k, v in override.where.items() if k != "seed"}
+                same = {"base_model": base_model, "method": method}.items() >= where.items()
+                if same and f"{TRAIN}optimization.learning_rate" in override.set:
+                    yield (
+                        f"{base_model} {method}: its learning rate is searched, so the one of "
+                        f"overrides.{place} is not used"
+                    )
 
 
 def _check_hosted(study: Study, arm: Arm, engine: type[Engine]) -> None:

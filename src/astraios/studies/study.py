@@ -16,103 +16,25 @@ from pydantic import (
 
 from astraios import methods, registry, tasks
 from astraios.config import OPERATIONAL, Config, validate
-from astraios.errors import AstraiosError, ConfigError, did_you_mean
+from astraios.errors import AstraiosError, ConfigError, UnknownNameError, did_you_mean
 from astraios.evaluation.config import EvaluationConfig
 from astraios.methods import ANY, LABEL
 from astraios.records import Sampling
+from astraios.studies.overrides import (
+    EVALUATE,
+    EVALUATION,
+    OPTIONS,
+    SEARCH,
+    TRAIN,
+    Override,
+    parted,
+)
+from astraios.studies.search import Search, merged
 from astraios.tasks import Task
 from astraios.training.config import TrainingConfig
 
 BASE = "base"
 """In place of a method: the base model as it is."""
-
-EVALUATION = (
-    "template",
-    "engine",
-    "precision",
-    "long_prompts",
-    "device",
-    "batch_tokens",
-    "engine_options",
-    "parity",
-)
-"""Fields of `EvaluationConfig` that a study may set; the others follow from its grid."""
-HERE = frozenset(
-    name for name in EVALUATION if EvaluationConfig.model_fields[name].json_schema_extra
-)
-"""Those of them that change no record."""
-EVALUATE = "evaluation."
-"""How overrides name such a field."""
-OPTIONS = "engine_options"
-ASKS = ("model", "endpoint")
-"""The options that say which of a server's models is asked, and by which of its endpoints: other
-answers may come of another. Each is a part of a run's identity."""
-
-
-def _parted(values: Any, field: str, at: str = "") -> Any:
-    """`values` with what is `HERE` moved from the mapping `field` to `here`.
-
-    So a study can go on with another device or server, and its manifest names no host. What says
-    who answers (`ASKS`) stays.
-    """
-    given = values.get(field) if isinstance(values, Mapping) else None
-    if isinstance(values, Mapping) and "here" in values:
-        raise ValueError(f"'here' is no field of a study; write it under {field!r}")
-    if not isinstance(given, Mapping):
-        return values
-    kept: dict[str, Any] = {}
-    here: dict[str, Any] = {}
-    options = f"{at}{OPTIONS}"
-    for name, value in given.items():
-        if name == options and isinstance(value, Mapping) and not value.keys().isdisjoint(ASKS):
-            kept[name] = {one: v for one, v in value.items() if one in ASKS}
-            here |= {f"{name}.{one}": v for one, v in value.items() if one not in ASKS}
-        elif name in [f"{options}.{one}" for one in ASKS] or not _is_here(str(name), at):
-            kept[name] = value
-        else:
-            here[name] = value
-    return {**values, field: kept, "here": here}
-
-
-def _is_here(name: str, at: str) -> bool:
-    return name.startswith(at) and name.removeprefix(at).partition(".")[0] in HERE
-
-
-class Override(Config):
-    """Settings that differ for a part of the grid."""
-
-    where: dict[str, str | int]
-    """`base_model`, `method` or `seed` -> value; all must match."""
-    set: dict[str, Any]
-    """`training.<field>`, `evaluation.<field>` or deeper -> value."""
-    here: dict[str, Any] = Field(default_factory=dict, exclude=True, json_schema_extra=OPERATIONAL)
-    """What of `set` changes no record; written under `set`, and in no manifest."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _part(cls, values: Any) -> Any:
-        return _parted(values, "set", EVALUATE)
-
-    @field_validator("where")
-    @classmethod
-    def _known_axes(cls, where: dict[str, str | int]) -> dict[str, str | int]:
-        for axis in where:
-            if axis not in AXES:
-                raise ValueError(f"unknown axis {axis!r}; known: {', '.join(AXES)}")
-        return where
-
-    @field_validator("set")
-    @classmethod
-    def _stages_only(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        for name in settings:
-            if not name.startswith(("training.", "evaluation.")):
-                raise ValueError(
-                    f"{name!r} cannot be overridden; write training.<field> or evaluation.<field>"
-                )
-        return settings
-
-
-AXES = ("base_model", "method", "seed")
 
 
 class MethodEntry(Config):
@@ -159,6 +81,8 @@ class Study(Config):
     """What of `evaluation` changes no record; written under `evaluation`, and in no manifest."""
     sampling: dict[str, Sampling] = Field(default_factory=dict)
     """Task -> how its completions are drawn, where the task's own protocol is not wanted."""
+    search: Search | None = None
+    """How learning rates are chosen; None: they are what `training` says."""
     overrides: tuple[Override, ...] = ()
     """Applied in order to the cells that match."""
     limit_problems: int | None = Field(default=None, ge=1)
@@ -174,14 +98,16 @@ class Study(Config):
     @model_validator(mode="before")
     @classmethod
     def _part(cls, values: Any) -> Any:
-        return _parted(values, "evaluation")
+        return parted(values, "evaluation")
 
     @model_serializer(mode="wrap")
     def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All fields; nothing of `evaluation` where it is empty, as in studies made before it."""
+        """All fields; nothing of `evaluation` and `search` where they are empty, as in studies made
+        before them."""
         values: dict[str, Any] = dump(self)
-        if not values.get("evaluation"):
-            values.pop("evaluation", None)
+        for name in ("evaluation", "search"):
+            if not values.get(name):
+                values.pop(name, None)
         return values
 
     @field_validator("methods")
@@ -212,13 +138,22 @@ class Study(Config):
     @field_validator("tasks")
     @classmethod
     def _known_tasks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        plain = tuple(value.partition("+")[0] for value in values)
-        _known(plain, tasks.names(), "task")
-        for value in set(values) - set(plain):
+        known = tasks.names()
+        seen: dict[tuple[str, str], str] = {}
+        for value in values:
             try:
-                tasks.task(value)
+                found = tasks.task(value)
+            except UnknownNameError as error:
+                if value.partition("+")[0].partition("@")[0] in known:
+                    raise ValueError(str(error)) from None
+                _known((value,), known, "task")
+                raise
             except AstraiosError as error:
                 raise ValueError(str(error)) from None
+            key = (found.name, found.version)
+            if key in seen:
+                raise ValueError(f"{value!r} is {seen[key]!r} by another name; remove one")
+            seen[key] = value
         return values
 
 
@@ -251,8 +186,32 @@ def arms(study: Study) -> Iterator[Arm]:
                 yield Arm(base_model, method, seed)
 
 
-def training_config(study: Study, arm: Arm) -> TrainingConfig:
+def search_of(study: Study, base_model: str, method: str) -> Search | None:
+    """How the learning rate of `method` on `base_model` is chosen; None where it is not searched.
+
+    Raises:
+        ConfigError: if a field is unknown or a value is wrong; names the study and the arm.
+    """
+    values = merged(study.search)
+    _override(study, Arm(base_model, method, -1), SEARCH, values)
+    if not values:
+        return None
+    source = f"study {study.name!r}, {base_model} {method}, search"
+    found = validate(values, Search, source=source)
+    return None if found.how == "none" else found
+
+
+def training_config(
+    study: Study, arm: Arm, learning_rate: float | None = None, n_steps: int | None = None
+) -> TrainingConfig:
     """The config of one arm: the study's defaults, then every override that matches.
+
+    Args:
+        study: the grid.
+        arm: one of its tuned models.
+        learning_rate: in place of the arm's own. Where that is searched and not known yet, the
+            lowest of the rates that are tried stands for it.
+        n_steps: in place of the arm's own.
 
     Raises:
         ConfigError: if a field is unknown or a value is wrong; names the study and the arm.
@@ -262,9 +221,20 @@ def training_config(study: Study, arm: Arm) -> TrainingConfig:
     entry = next(one for one in study.methods if _key(one) == arm.method)
     if isinstance(entry, MethodEntry) and entry.options:
         _set(values, "method_options", {**values.get("method_options", {}), **entry.options})
-    _override(study, arm, "training.", values)
+    _override(study, arm, TRAIN, values)
+    search = search_of(study, arm.base_model, arm.method)
+    if learning_rate is None and search is not None:
+        learning_rate = search.rates[0]
+    if learning_rate is not None:
+        _set(values, "optimization.learning_rate", learning_rate)
     source = f"study {study.name!r}, {arm.base_model} {arm.method} seed {arm.seed}, training"
-    return validate(values, TrainingConfig, source=source)
+    made = validate(values, TrainingConfig, source=source)
+    if n_steps is None:
+        return made
+    plan = made.optimization
+    warmup = plan.n_warmup_steps * n_steps // plan.n_steps
+    changed = plan.model_copy(update={"n_steps": n_steps, "n_warmup_steps": warmup})
+    return made.model_copy(update={"optimization": changed})
 
 
 def evaluation_config(
@@ -290,7 +260,7 @@ def evaluation_config(
         "task": task.name,
         "task_version": task.version,
         "template": task.template,
-        "sampling": study.sampling.get(task.name, task.sampling),
+        "sampling": sampling(study, task),
         "base_model": arm.base_model,
         "revision": _revision(study, arm),
         "method": arm.method,
@@ -299,6 +269,15 @@ def evaluation_config(
         "limit_problems": study.limit_problems,
     }
     return validate({**values, **settings}, EvaluationConfig, source=source)
+
+
+def sampling(study: Study, task: Task[Any]) -> Sampling:
+    """How completions of `task` are drawn: as the study says, else by the task's own protocol."""
+    for name, given in study.sampling.items():
+        named = tasks.task(name)
+        if (named.name, named.version) == (task.name, task.version):
+            return given
+    return task.sampling
 
 
 def _revision(study: Study, arm: Arm) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from astraios import tasks
@@ -13,6 +15,8 @@ from astraios.evaluation.parity import is_owed
 from astraios.progress import Progress
 from astraios.records import RunKind
 from astraios.runs import is_done, read_manifest
+from astraios.studies import trials
+from astraios.studies.bases import Bases, base_of
 from astraios.studies.plan import Job
 from astraios.training.config import PretrainingConfig, TrainingConfig
 
@@ -35,11 +39,27 @@ def n_faults(job: Job, root: Path) -> int:
     return int(read_manifest(folder).counts.get("n_faults", 0)) if is_done(folder) else 0
 
 
-def work(job: Job, root: Path, *, sandbox: str, data_dir: Path | None, progress: Progress) -> None:
+def work(
+    job: Job,
+    root: Path,
+    *,
+    sandbox: str,
+    data_dir: Path | None,
+    progress: Progress,
+    bases: Bases | None = None,
+) -> None:
     """Fill the run folder of `job`.
 
     A sealed one is left alone, but for its faults, which are tried again, and a comparison of its
     engine that was skipped and is wanted now; a started one is completed.
+
+    Args:
+        job: what to do; what it builds on is done.
+        root: the study's folder.
+        sandbox: level of isolation of generated programs.
+        data_dir: folder of benchmark files.
+        progress: told how far the job is.
+        bases: base models in memory, shared with the jobs before and after; None: shared with none.
 
     Raises:
         AstraiosError: what went wrong, told for a user.
@@ -60,20 +80,11 @@ def work(job: Job, root: Path, *, sandbox: str, data_dir: Path | None, progress:
         tokenizer = load_tokenizer(source, job.config.revision)
         pack(job.config, folder, tokenizer=tokenizer, data_dir=data_dir, progress=progress)
     elif job.kind is RunKind.TRAIN:
-        from astraios.training.tune import tune
-
-        assert isinstance(job.config, TrainingConfig)
-        tune(
-            job.config,
-            folder,
-            base=_model_folder(job, root),
-            data=root / job.inputs["data"],
-            inputs=job.inputs,
-            data_dir=data_dir,
-            progress=progress,
-        )
+        _train(job, root, folder, data_dir, progress, bases)
+    elif job.kind is RunKind.SEARCH:
+        trials.choose(job, root, folder)
     elif job.kind is RunKind.GENERATE:
-        _generate(job, root, folder, data_dir, progress)
+        _generate(job, root, folder, data_dir, progress, bases)
     elif job.kind is RunKind.JUDGE:
         _judge(job, root, folder, sandbox, data_dir, progress)
     else:
@@ -85,8 +96,45 @@ def _model_folder(job: Job, root: Path) -> Path | None:
     return root / job.inputs["base"] / "model" if "base" in job.inputs else None
 
 
+def _train(
+    job: Job,
+    root: Path,
+    folder: Path,
+    data_dir: Path | None,
+    progress: Progress,
+    bases: Bases | None,
+) -> None:
+    from astraios.training.tune import tune
+
+    config, base, shared = job.config, _model_folder(job, root), base_of(job)
+    assert isinstance(config, TrainingConfig)
+    opened = None
+    if bases is not None and shared is not None:
+        opened = partial(bases.trainable, shared, config, base or config.base_model)
+    if job.is_trial:
+        trials.try_rate(
+            job, root, folder, base=base, data_dir=data_dir, progress=progress, opened=opened
+        )
+        return
+    tune(
+        trials.config_of(job, root),
+        folder,
+        base=base,
+        data=root / job.inputs["data"],
+        inputs=job.inputs,
+        data_dir=data_dir,
+        opened=opened,
+        progress=progress,
+    )
+
+
 def _generate(
-    job: Job, root: Path, folder: Path, data_dir: Path | None, progress: Progress
+    job: Job,
+    root: Path,
+    folder: Path,
+    data_dir: Path | None,
+    progress: Progress,
+    bases: Bases | None,
 ) -> None:
     from astraios.evaluation.generate import generate
     from astraios.studies.serving import model_of, trusted_engine
@@ -99,7 +147,14 @@ def _generate(
     prepared = root / PREPARED / (job.inputs.get("adapter") or _part(config.base_model))
     model = model_of(config, base=_model_folder(job, root), adapter=adapter, folder=prepared)
     problems = task.problems(data_dir)
-    with trusted_engine(config, model, task, problems, root) as (engine, parity):
+    shared = base_of(job)
+    with ExitStack() as stack:
+        if bases is not None and shared is not None:  # hf itself: compared with nothing
+            engine, parity = stack.enter_context(bases.engine(shared, config, model)), None
+        else:
+            engine, parity = stack.enter_context(
+                trusted_engine(config, model, task, problems, root)
+            )
         generate(
             task,
             engine,

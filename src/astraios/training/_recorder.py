@@ -16,7 +16,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from astraios.data import Row
-from astraios.errors import TrainingError
+from astraios.errors import DivergedError, TrainingError
 from astraios.files import storage
 from astraios.measure import Meter
 from astraios.methods import Method
@@ -140,15 +140,15 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         """Stop on a loss that is not finite, or that has left where it began for good.
 
         Raises:
-            TrainingError: with the step, the loss and what to lower.
+            DivergedError: with the step, the loss and what to lower.
         """
         if not math.isfinite(loss):
-            raise TrainingError(f"the loss is {loss} at step {step}; {self._remedy()}")
+            raise DivergedError(f"the loss is {loss} at step {step}; {self._remedy()}")
         if self._bound is None:
             self._bound = self.optimization.divergence * loss
         self._n_above = self._n_above + 1 if loss > self._bound else 0
         if self._n_above >= _PATIENCE:
-            raise TrainingError(
+            raise DivergedError(
                 f"the training diverges: the loss is {loss:.3f} at step {step}, after "
                 f"{self._bound / self.optimization.divergence:.3f} in the beginning; "
                 f"{self._remedy()} (optimization.divergence is the bound)"
@@ -164,7 +164,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         step = state.global_step
         if not math.isfinite(loss):
             remedy = self._remedy() if step else "take a base model or a precision that gives one"
-            raise TrainingError(f"the validation loss is {loss} at step {step}; {remedy}")
+            kind = DivergedError if step else TrainingError
+            raise kind(f"the validation loss is {loss} at step {step}; {remedy}")
         self._write(Step(step=step, validation_loss=loss, n_tokens=self._tokens[step]))
         if self.trainer.args.report_to:
             control = self.trainer.control
