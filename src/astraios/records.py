@@ -442,15 +442,6 @@ class ChosenRate(Record):
     """What `at_edge` means for a reader; empty without."""
 
 
-class FailedJob(Record):
-    """One line of a study's `failures.jsonl`: a job that failed when it was last tried."""
-
-    id: str
-    message: Text
-    when: str
-    """ISO 8601, UTC."""
-
-
 class Calibration(Record):
     """One line of a study's `calibration.jsonl`: a few steps of a training, measured."""
 
