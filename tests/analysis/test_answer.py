@@ -61,11 +61,11 @@ def test_largest_model_gives_the_headline_and_others_a_line(large_study: Path) -
 
 
 def test_one_seed_is_admitted(study: Path) -> None:
-    assert "One training seed" in answer(read_frames(study)).details[-1]
+    assert "One training seed" in answer(read_frames(study)).basis[-1]
 
 
 def test_sandbox_level_is_told(study: Path) -> None:
-    assert "Sandbox: namespaces." in answer(read_frames(study)).details[-1]
+    assert "Sandbox: namespaces." in answer(read_frames(study)).basis[-1]
 
 
 def test_nothing_judged_names_no_winner(make_study: MakeStudy) -> None:

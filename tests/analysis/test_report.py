@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from astraios.analysis.browser import browser
 from astraios.analysis.frames import read_frames
 from astraios.analysis.report import ReportPaths, script_json, terminal_table, write_report
-from astraios.errors import MissingDataError, RunError
+from astraios.errors import ConfigError, MissingDataError, RunError
 from astraios.files import write_text
 from astraios.runs import MANIFEST
 
@@ -54,6 +54,11 @@ class Page(HTMLParser):
         self._open = ""
 
 
+def quickly(root: Path, out: Path | None = None) -> ReportPaths:
+    """The report without the figures' other formats, which take most of its time."""
+    return write_report(root, out, formats=("svg",))
+
+
 def page_of(paths: ReportPaths) -> str:
     return paths.index.read_text(encoding="utf-8")
 
@@ -63,8 +68,21 @@ def test_every_table_and_figure_is_a_file(report: ReportPaths) -> None:
     figures = {path.name for path in report.figures}
     assert {"results.csv", "results.md", "results.tex", "costs.csv"} <= tables
     assert sum(name.endswith(".svg") for name in figures) >= 4
-    assert all(f"{Path(name).stem}.csv" in figures for name in figures)
+    for stem in {Path(name).stem for name in figures}:
+        assert {f"{stem}.{kind}" for kind in ("svg", "png", "pdf", "csv")} <= figures
+    heads = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+    for path in report.figures:
+        assert path.read_bytes().startswith(heads.get(path.suffix, b""))
     assert report.index.name == "index.html"
+
+
+def test_formats_of_figures_can_be_chosen(make_study: MakeStudy) -> None:
+    root = make_study(methods=("lora",), n_problems=3)
+    paths = write_report(root, formats=("pdf",))
+    assert {path.suffix for path in paths.figures} == {".pdf", ".csv"}
+    assert "<svg role=" in page_of(paths)
+    with pytest.raises(ConfigError, match="unknown format of figures 'gif'; known: svg, png, pdf"):
+        write_report(root, formats=("gif",))
 
 
 def test_files_linked_from_the_page_exist(report: ReportPaths) -> None:
@@ -112,7 +130,7 @@ def test_equal_runs_give_an_equal_report(study: Path, report: ReportPaths, tmp_p
 
 def test_hostile_completions_stay_data(make_study: MakeStudy) -> None:
     root = make_study(methods=("lora",), n_problems=3, completion=lambda *_: HOSTILE)
-    page = Page(page_of(write_report(root)))
+    page = Page(page_of(quickly(root)))
     assert [tag for tag, _ in page.elements].count("script") == 2
     assert not [tag for tag, attributes in page.elements if "onerror" in attributes]
     data = json.loads(page.scripts[0])
@@ -122,7 +140,7 @@ def test_hostile_completions_stay_data(make_study: MakeStudy) -> None:
 def test_hostile_names_stay_text(make_study: MakeStudy) -> None:
     evil = "<img src=x onerror=alert(1)>$a$"
     root = make_study(methods=("fft", evil), n_problems=3)
-    paths = write_report(root)
+    paths = quickly(root)
     page = Page(page_of(paths))
     assert not [tag for tag, attributes in page.elements if "onerror" in attributes]
     assert not [tag for tag, _ in page.elements if tag == "img"]
@@ -147,7 +165,7 @@ def test_policy_allows_only_the_report_s_own_script(report: ReportPaths) -> None
 
 
 def test_study_without_verdicts_gives_an_honest_report(make_study: MakeStudy) -> None:
-    text = " ".join(Page(page_of(write_report(make_study(judged=False)))).text)
+    text = " ".join(Page(page_of(quickly(make_study(judged=False)))).text)
     assert "No generations have been judged yet" in text
     assert "21 of 21 cells have no result yet" in text
     assert "Loss while tuning" in text
@@ -155,13 +173,13 @@ def test_study_without_verdicts_gives_an_honest_report(make_study: MakeStudy) ->
 
 def test_study_with_a_file_and_no_runs_gives_an_honest_report(tmp_path: Path) -> None:
     write_text(tmp_path / "study.yaml", "name: begun\nmethods: [lora]\n")
-    assert "No generations have been judged yet" in page_of(write_report(tmp_path))
+    assert "No generations have been judged yet" in page_of(quickly(tmp_path))
 
 
 def test_half_done_study_shows_holes(make_study: MakeStudy) -> None:
     root = make_study(methods=("fft", "lora"), n_problems=6)
     shutil.rmtree(root / "eval/tiny/lora")
-    source = page_of(write_report(root))
+    source = page_of(quickly(root))
     assert "3 of 6 cells have no result yet: LoRA on minipack-synthesize (tiny)" in source
     results = (root / "report/tables/results.csv").read_text().splitlines()
     assert "lora,29184,0.0428531,0.243321,,,,,,,,,,,,," in results[-1]
@@ -169,35 +187,35 @@ def test_half_done_study_shows_holes(make_study: MakeStudy) -> None:
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="holds no runs"):
-        write_report(tmp_path)
+        quickly(tmp_path)
     assert not (tmp_path / "report").exists()
 
 
 def test_folder_with_other_files_is_not_overwritten(study: Path, tmp_path: Path) -> None:
     write_text(tmp_path / "thesis.tex", "years of work")
     with pytest.raises(RunError, match="no report and would be lost"):
-        write_report(study, tmp_path)
+        quickly(study, tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 def test_failed_report_leaves_the_old_one(make_study: MakeStudy) -> None:
     root = make_study(methods=("lora",), n_problems=3)
-    before = page_of(write_report(root))
+    before = page_of(quickly(root))
     (path,) = root.glob("eval/tiny/lora/seed0/minipack-fix-*/judged-*/verdicts.jsonl")
     path.write_bytes(b"broken\n")
     with pytest.raises(Exception, match="not a Verdict record"):
-        write_report(root)
+        quickly(root)
     assert (root / "report/index.html").read_text(encoding="utf-8") == before
 
 
 def test_report_folder_does_not_disturb_the_next_report(make_study: MakeStudy) -> None:
     root = make_study(methods=("lora",), n_problems=3)
-    assert page_of(write_report(root)) == page_of(write_report(root))
+    assert page_of(quickly(root)) == page_of(quickly(root))
 
 
 def test_report_names_no_absolute_path(study: Path, report: ReportPaths) -> None:
     for path in report.folder.rglob("*.*"):
-        assert str(study.parent) not in path.read_text(encoding="utf-8")
+        assert str(study.parent).encode() not in path.read_bytes()
 
 
 def test_browser_takes_problems_evenly_from_every_task(study: Path) -> None:
@@ -256,6 +274,6 @@ def test_graded_generations_alone_give_a_report(make_study: MakeStudy, tmp_path:
     shutil.copytree(judged, graded)
     shutil.copy(judged.parent / "samples.jsonl", graded / "samples.jsonl")
     assert (graded / MANIFEST).exists()
-    text = " ".join(Page(page_of(write_report(graded, tmp_path / "out"))).text)
+    text = " ".join(Page(page_of(quickly(graded, tmp_path / "out"))).text)
     assert "imported alone was judged" in text
     assert "Imported generations: my-outputs." in text

@@ -178,7 +178,7 @@ def test_filter_keeps_the_problems_that_fit(page: Browser) -> None:
 
 
 def test_outcome_filter_speaks_of_the_left_side(page: Browser) -> None:
-    choose(page, "filter", "outcome:timed_out")
+    choose(page, "filter", "left:timed_out")
     shown = page.js("document.querySelector('#left-cell .badge').textContent")
     assert shown == "✗ timed out"
 

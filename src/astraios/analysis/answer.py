@@ -17,6 +17,9 @@ from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Kind, Range, show_value
 
+MOST_TOLD = 3
+"""Other models that get a sentence each."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -25,10 +28,12 @@ class Answer:
     headline: str
     """One sentence."""
     details: tuple[str, ...] = ()
-    """What it rests on, and what speaks against it."""
+    """What follows from it, and what speaks against it, one sentence each."""
     best: str | None = None
     ties: tuple[str, ...] = ()
     """Methods that cannot be told from the best, cheapest first."""
+    basis: tuple[str, ...] = ()
+    """What it rests on."""
 
 
 def answer(frames: Frames) -> Answer:
@@ -67,25 +72,26 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
             f"Every verdict on {task} is a fault of the engine or grader: nothing can be said."
         )
     top, best = standing.best, standing.method
+    several = frames.several_models
     score = (
-        f"{_percent(top['value'])} pass@1 on {task} "
+        f"{_percent(top['value'])} pass@1 on {task}{f' with {model}' if several else ''} "
         f"(95 % interval {_percent(top['low'], '')}–{_percent(top['high'])}, n = {top['n']:,})"
     )
     if not standing.others:
-        return Answer(f"{style.title(best)} alone was judged: {score}.", _caveats(frames), best)
+        alone = f"{style.title(best)} alone was judged: {score}."
+        return Answer(alone, best=best, basis=_basis(frames))
     details = [
         *_cheapest(standing),
         *_runner_up(frames, model, task, standing),
         *_gain(frames, model, task, best),
     ]
-    for other in reversed(frames.models):
-        if other != model:
-            details += _other_model(frames, other, task)
+    details += _other_models(frames, model, task)
     return Answer(
         f"{style.title(best)} scores highest, {score}, {_certainty(standing)}",
-        (*details, *_caveats(frames)),
+        tuple(details),
         best,
         standing.ties,
+        _basis(frames),
     )
 
 
@@ -175,6 +181,23 @@ def _gain(frames: Frames, model: str, task: str, best: str) -> list[str]:
     return [f"Over the untuned base it gains {points} points (95 % interval {low} to {high})."]
 
 
+def _other_models(frames: Frames, model: str, task: str) -> list[str]:
+    """A sentence a model, or where there are many, one that says who is first on which."""
+    others = [other for other in reversed(frames.models) if other != model]
+    if len(others) <= MOST_TOLD:
+        return [said for other in others for said in _other_model(frames, other, task)]
+    first: dict[str, list[str]] = {}
+    for other in others:
+        standing = _standing(frames, other, task)
+        if standing is not None:
+            first.setdefault(standing.method, []).append(other)
+    named = [
+        f"{style.title(method)} on {_listed(models) if len(models) <= MOST_TOLD else len(models)}"
+        for method, models in sorted(first.items(), key=lambda item: -len(item[1]))
+    ]
+    return [f"First on the {len(others)} other models: {'; '.join(named)}."] if named else []
+
+
 def _other_model(frames: Frames, model: str, task: str) -> list[str]:
     standing = _standing(frames, model, task)
     if standing is None:
@@ -185,7 +208,7 @@ def _other_model(frames: Frames, model: str, task: str) -> list[str]:
     return [f"On {model}: {style.title(standing.method)} with {value}, {tail}."]
 
 
-def _caveats(frames: Frames) -> tuple[str, ...]:
+def _basis(frames: Frames) -> tuple[str, ...]:
     rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
     n_seeds = int(rates["n_seeds"].max())
     seeds = (

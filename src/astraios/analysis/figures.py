@@ -1,15 +1,16 @@
-"""A figure: a function that draws it, the data it shows, and how it becomes SVG.
+"""A figure: a function that draws it, the data it shows, and how it becomes SVG, PNG and PDF.
 
 Drawn with matplotlib into SVG whose text stays text. The file version is complete by itself. The
 version inside the report takes colours and fonts from the page, so that it follows the dark and
-the light theme, and has no ids in common with other figures.
+the light theme, has no ids in common with other figures, and says of every mark which method it
+belongs to (`data-m`), so that the page can point at one method in all figures.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from astraios.analysis.style import BAD, GOOD, GRID, INK, MUTED, PAPER, Look
 SETTINGS = MappingProxyType(
     {
         "svg.fonttype": "none",
+        "pdf.fonttype": 42,  # text that can be searched and edited
         "text.parse_math": False,  # a name may hold a dollar sign
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],
@@ -59,10 +61,28 @@ SETTINGS = MappingProxyType(
     }
 )
 
+FORMATS = ("svg", "png", "pdf")
+"""Files that a figure can be written as."""
+DPI = 160
+"""Of the PNG; the others have no pixels."""
+METADATA: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "svg": {"Date": None, "Creator": None},
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+)
+"""Nothing that differs from run to run, or from one version of matplotlib to the next."""
+
 THEME = MappingProxyType(
     {INK: "ink", MUTED: "muted", GRID: "rule", PAPER: "paper", BAD: "bad", GOOD: "good"}
 )
 """Colours that a page replaces by its own variables."""
+
+MARKED = re.compile(r"<(path|use|text)\b([^>]*?var\(--m(\d+),)")
+"""An element in the colour of a method: its tag, what follows, the method's number."""
+PLACES = re.compile(r' (?:d|x|y|transform)="[^"]*"')
+"""Attributes whose numbers are places on the drawing."""
 
 THIN = frozenset("PX*")
 """Markers with little ink for their size."""
@@ -109,17 +129,34 @@ def point(
 
 def svg(figure: Figure, name: str) -> str:
     """The figure as a complete SVG document; equal data give equal bytes."""
-    out = io.StringIO()
+    return drawn(figure, name)["svg"].decode()
+
+
+def drawn(figure: Figure, name: str, formats: Iterable[str] = ("svg",)) -> dict[str, bytes]:
+    """The figure in `formats`, drawn once; equal data give equal bytes.
+
+    Args:
+        figure: what to draw.
+        name: seeds the ids inside the SVG.
+        formats: out of `FORMATS`; the SVG is made in any case.
+    """
     settings: dict[Any, Any] = {**SETTINGS, "svg.hashsalt": name}
+    made = {}
     with mpl.rc_context(settings):
         canvas = Canvas(figsize=(figure.width, figure.height), layout="constrained")
         FigureCanvasSVG(canvas)
         tips = figure.draw(canvas)
-        canvas.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
+        for kind in dict.fromkeys(("svg", *formats)):
+            out = io.BytesIO()
+            # A bitmap is pasted where the ground may be dark, and its ink is not.
+            ground = PAPER if kind == "png" else "none"
+            canvas.savefig(out, format=kind, dpi=DPI, facecolor=ground, metadata=METADATA[kind])
+            canvas.set_layout_engine("none")  # found once, kept for the other formats
+            made[kind] = out.getvalue()
+    text = made["svg"].decode()
     for gid, tip in tips.items():
         text = text.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(tip)}</title>', 1)
-    return text
+    return {**made, "svg": text.encode()}
 
 
 def inline(document: str, figure: Figure, name: str, looks: Mapping[str, Look]) -> str:
@@ -133,7 +170,10 @@ def inline(document: str, figure: Figure, name: str, looks: Mapping[str, Look]) 
         body = body.replace(look.colour, f"var(--m{number}, {look.colour})")
     for colour, variable in THEME.items():
         body = body.replace(colour, f"var(--{variable}, {colour})")
+    body = MARKED.sub(r'<\1 data-m="\3"\2', body)
     body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", body)
+    body = PLACES.sub(lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), body)
+    body = re.sub(r"\n\s*", "\n", body)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', body)
     width = float(size.group(1)) if size else 72 * figure.width
     opening = (

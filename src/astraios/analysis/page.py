@@ -39,6 +39,7 @@ class Cell:
     """What the column is sorted by; empty cells go last."""
     words: bool = False
     certain: bool = False
+    marks: str = ""
     bar: Bar | None = None
     look: int | None = None
     """Number of the method's look, for its mark."""
@@ -52,20 +53,24 @@ class PageTable:
     numeric: tuple[bool, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str
+    methods: tuple[str, ...] = ()
+    """Of every row, the numbers of the methods it is about, separated by blanks."""
 
 
 def page_table(table: Table, looks: Mapping[str, Look]) -> PageTable:
     """`table` with bars for its rates, all of one column on one scale."""
     tops = {column.key: _top(table, column) for column in table.columns}
     numbers = {name: number for number, name in enumerate(looks)}
+    rows = tuple(
+        tuple(_cell(table, row, column, tops[column.key], numbers) for column in table.columns)
+        for row in table.rows
+    )
     return PageTable(
         table.columns,
         tuple(column.kind not in WORDS for column in table.columns),
-        tuple(
-            tuple(_cell(table, row, column, tops[column.key], numbers) for column in table.columns)
-            for row in table.rows
-        ),
+        rows,
         table.caption,
+        tuple(" ".join(str(cell.look) for cell in row if cell.look is not None) for row in rows),
     )
 
 
@@ -89,6 +94,7 @@ def _cell(
             show_interval(value, column.kind),
             f"{value.value:.9g}",
             certain=value.certain,
+            marks=value.marks,
             bar=Bar(*(100 * end / top for end in ends)) if top else None,
         )
     text = table.cell(row, column)

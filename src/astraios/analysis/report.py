@@ -2,8 +2,9 @@
 
     report/
       index.html          everything in one file: works offline, without scripts, on paper
+      methods.md, .tex    the methods section, written from the manifests
       tables/             <view>.csv, .md, .tex
-      figures/            <view>.svg and the .csv with the numbers behind it
+      figures/            <view>.svg, .png, .pdf and the .csv with the numbers behind them
 
 Completions are untrusted text. They stand on the page as data that no HTML parser can take for
 markup, the script writes them as text nodes only, and the page's own policy lets no script run but
@@ -14,8 +15,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,14 @@ from astraios.analysis import style, views
 from astraios.analysis.answer import Answer, answer
 from astraios.analysis.browser import browser
 from astraios.analysis.captions import sandbox
-from astraios.analysis.figures import Figure, inline, svg
+from astraios.analysis.figures import FORMATS, Figure, drawn, inline
 from astraios.analysis.frames import Frames, read_frames
 from astraios.analysis.page import PageTable, mark, page_table
+from astraios.analysis.prose import Prose, prose
 from astraios.analysis.provenance import provenance
 from astraios.analysis.tables import Table
-from astraios.analysis.views import View
-from astraios.errors import RunError
+from astraios.analysis.views import SECTIONS, View
+from astraios.errors import ConfigError, RunError
 from astraios.files import fill_folder
 
 HERO = "quality"
@@ -86,17 +88,40 @@ class _Shown:
     """A figure that needs the whole width, its caption below."""
 
 
-def write_report(root: Path, out: Path | None = None) -> ReportPaths:
+@dataclass(frozen=True)
+class _Section:
+    """A part of the page."""
+
+    name: str
+    title: str
+    shown: tuple[_Shown, ...]
+    lacking: tuple[str, ...]
+    """Views that this study cannot fill, and what they need."""
+
+
+def write_report(
+    root: Path, out: Path | None = None, formats: Iterable[str] = FORMATS
+) -> ReportPaths:
     """Write the report of the study in `root` to `out` (by default `root/report`), atomically.
 
     Only sealed runs count. What is not there yet is named on the page; equal runs give equal bytes.
 
+    Args:
+        root: the study's folder.
+        out: the folder to write; an older report in it is replaced.
+        formats: files that figures are written as, out of `FORMATS`; the page has them in any case.
+
     Raises:
+        ConfigError: if there is no such format.
         MissingDataError: if `root` is no folder or holds no runs.
         DataError: if a record is torn or of another version.
         RunError: if `out` holds something that is no report.
         StorageError: if it cannot be written.
     """
+    formats = tuple(formats)
+    for kind in formats:
+        if kind not in FORMATS:
+            raise ConfigError(f"unknown format of figures {kind!r}; known: {', '.join(FORMATS)}")
     folder = out or root / "report"
     if folder.exists() and not (folder / "index.html").exists() and any(folder.iterdir()):
         raise RunError(
@@ -105,20 +130,29 @@ def write_report(root: Path, out: Path | None = None) -> ReportPaths:
         )
     frames = read_frames(root)
     looks = style.looks(frames.methods)
-    shown: list[_Shown] = []
-    left_out: list[str] = []
+    shown: dict[str, list[_Shown]] = {name: [] for name in SECTIONS}
+    lacking: dict[str, list[str]] = {name: [] for name in SECTIONS}
     with fill_folder(folder) as scratch:
         for name, view in _views():
+            section = view.section if view.section in SECTIONS else "more"
             lacks = view.lacks(frames)
             if lacks:
-                left_out.append(f"{view.title} (needs {' and '.join(lacks)})")
+                lacking[section].append(f"{view.title} (needs {' and '.join(lacks)})")
                 continue
             rendered = view.render(frames)
             if isinstance(rendered, Table):
-                shown.append(_save_table(scratch, name, view, rendered, looks))
+                shown[section].append(_save_table(scratch, name, view, rendered, looks))
             else:
-                shown.append(_save_figure(scratch, name, view, rendered, looks))
-        page = _page(frames, shown, left_out, looks)
+                shown[section].append(_save_figure(scratch, name, view, rendered, looks, formats))
+        sections = tuple(
+            _Section(name, title, tuple(shown[name]), tuple(lacking[name]))
+            for name, title in SECTIONS.items()
+            if shown[name] or lacking[name]
+        )
+        written = prose(frames)
+        (scratch / "methods.md").write_text(written.markdown, encoding="utf-8")
+        (scratch / "methods.tex").write_text(written.latex, encoding="utf-8")
+        page = _page(frames, sections, written, looks)
         (scratch / "index.html").write_text(page, encoding="utf-8")
     return ReportPaths(
         folder,
@@ -165,21 +199,27 @@ def _save_table(
 
 
 def _save_figure(
-    folder: Path, name: str, view: View, figure: Figure, looks: Mapping[str, style.Look]
+    folder: Path,
+    name: str,
+    view: View,
+    figure: Figure,
+    looks: Mapping[str, style.Look],
+    formats: tuple[str, ...],
 ) -> _Shown:
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
-    document = svg(figure, name)
-    (figures / f"{name}.svg").write_text(document, encoding="utf-8")
+    made = drawn(figure, name, formats)
+    for kind in formats:
+        (figures / f"{name}.{kind}").write_bytes(made[kind])
     figure.data.to_csv(figures / f"{name}.csv", index=False, lineterminator="\n")
     # The drawing is our own and holds names and numbers only, escaped by matplotlib.
-    drawn = Markup(inline(document, figure, name, looks))
-    files = (f"figures/{name}.svg", f"figures/{name}.csv")
-    return _Shown(name, view.title, None, drawn, figure.caption, files, figure.width > WIDE)
+    picture = Markup(inline(made["svg"].decode(), figure, name, looks))
+    files = tuple(f"figures/{name}.{kind}" for kind in (*formats, "csv"))
+    return _Shown(name, view.title, None, picture, figure.caption, files, figure.width > WIDE)
 
 
 def _page(
-    frames: Frames, shown: list[_Shown], left_out: list[str], looks: Mapping[str, style.Look]
+    frames: Frames, sections: tuple[_Section, ...], written: Prose, looks: Mapping[str, style.Look]
 ) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -191,8 +231,8 @@ def _page(
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     said: Answer = answer(frames)
     problems = browser(frames, said.best)
-    how = provenance(frames)
-    rest = [item for item in shown if item.name not in (HERO, FIRST_TABLE)]
+    settings = provenance(frames)
+    every = [item for section in sections for item in section.shown]
     return environment.get_template("report.html").render(
         study=frames.study.name or frames.root.resolve().name,
         finished=max((run.manifest.finished or "" for run in frames.sealed), default=""),
@@ -200,17 +240,18 @@ def _page(
         sandbox=sandbox(frames),
         answer=said,
         notes=frames.notes,
-        left_out=left_out,
-        hero=next((item for item in shown if item.name == HERO), None),
-        results=next((item for item in shown if item.name == FIRST_TABLE), None),
-        tables=[item for item in rest if item.table],
-        figures=[item for item in rest if item.figure],
+        hero=next((item for item in every if item.name == HERO), None),
+        sections=[
+            replace(one, shown=tuple(item for item in one.shown if item.name != HERO))
+            for one in sections
+        ],
         looks=list(looks.values()),
         marks=[mark(look) for look in looks.values()],
         browser=problems,
         browser_json=script_json(problems.data) if problems else "",
-        how=how,
-        differing=page_table(how.differing, looks) if how.differing else None,
+        how=written,
+        shared=settings.shared,
+        differing=page_table(settings.differing, looks) if settings.differing else None,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(sha256(script.encode()).digest()).decode(),

@@ -60,6 +60,8 @@ class Range:
     high: float
     certain: bool = False
     """For differences: adjusted p-value below 0.05; printed with a star."""
+    marks: str = ""
+    """Signs behind the value that the caption explains, such as daggers."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any] | pd.Series | None, prefix: str = "") -> Range | None:
@@ -83,6 +85,8 @@ class Column:
     kind: Kind = Kind.TEXT
     note: str = ""
     """What the numbers are, for the column's tooltip."""
+    marked: bool = False
+    """Whether ranges carry `marks`; they take a column of their own in CSV."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,9 @@ class Table:
             value = row.get(column.key)
             if isinstance(value, float) and math.isnan(value):
                 value = None
-            ends: tuple[Any, ...] = (value, None, None)
+            ends: tuple[Any, ...] = (value, None, None, None)
             if isinstance(value, Range):
-                ends = (value.value, value.low, value.high)
+                ends = (value.value, value.low, value.high, value.marks)
             found |= dict(zip(_csv_names(column), ends, strict=False))
         return found
 
@@ -150,23 +154,23 @@ class Table:
 
     def markdown(self) -> str:
         """A pipe table and its caption."""
-        heads = [_markdown(column.title) for column in self.columns]
+        heads = [markdown_text(column.title) for column in self.columns]
         rule = [":---" if column.kind in WORDS else "---:" for column in self.columns]
-        body = [[_markdown(cell) for cell in self.cells(row)] for row in self.rows]
+        body = [[markdown_text(cell) for cell in self.cells(row)] for row in self.rows]
         lines = [f"| {' | '.join(cells)} |" for cells in (heads, rule, *body)]
-        return "\n".join([*lines, "", _markdown(self.caption), ""])
+        return "\n".join([*lines, "", markdown_text(self.caption), ""])
 
     def latex(self, label: str) -> str:
         """A `table` environment in booktabs style."""
         align = "".join("l" if column.kind in WORDS else "r" for column in self.columns)
-        heads = " & ".join(_latex(column.title) for column in self.columns)
-        body = [" & ".join(map(_latex, self.cells(row))) + r" \\" for row in self.rows]
+        heads = " & ".join(latex_text(column.title) for column in self.columns)
+        body = [" & ".join(map(latex_text, self.cells(row))) + r" \\" for row in self.rows]
         return "\n".join(
             [
                 "% needs \\usepackage{booktabs}",
                 r"\begin{table}",
                 r"\centering",
-                rf"\caption{{{_latex(self.caption)}}}",
+                rf"\caption{{{latex_text(self.caption)}}}",
                 rf"\label{{tab:{label}}}",
                 rf"\begin{{tabular}}{{{align}}}",
                 r"\toprule",
@@ -206,7 +210,7 @@ def show(value: Any, kind: Kind) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return HOLE
     if isinstance(value, Range):
-        mark = "*" if value.certain else ""
+        mark = ("*" if value.certain else "") + value.marks
         return f"{show_value(value.value, kind)}{mark} {show_interval(value, kind)}".rstrip()
     return show_value(value, kind)
 
@@ -262,7 +266,8 @@ def _share(value: float) -> str:
 
 def _csv_names(column: Column) -> list[str]:
     if column.kind in (Kind.RATE, Kind.DIFFERENCE, Kind.CORRELATION):
-        return [column.key, f"{column.key}_low", f"{column.key}_high"]
+        ends = [column.key, f"{column.key}_low", f"{column.key}_high"]
+        return [*ends, f"{column.key}_marks"] if column.marked else ends
     return [column.key]
 
 
@@ -271,7 +276,8 @@ def _csv_values(value: Any, column: Column) -> list[str]:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return [""] * n
     if isinstance(value, Range):
-        return [_plain(value.value), _plain(value.low), _plain(value.high)]
+        ends = [_plain(end) for end in (value.value, value.low, value.high)]
+        return [*ends, value.marks] if column.marked else ends
     return [_plain(value)] + [""] * (n - 1)
 
 
@@ -279,7 +285,7 @@ def _plain(value: Any) -> str:
     return f"{value + 0.0:.6g}" if isinstance(value, float) else str(value)  # no negative zero
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
     text = " ".join(text.split())
     text = "".join(f"\\{sign}" if sign in "\\|*_`[]" else sign for sign in text)
     return text.replace("<", "&lt;")
@@ -304,8 +310,10 @@ LATEX = {
     "Δ": r"$\Delta$",
     "³": r"$^3$",
     "×": r"$\times$",
+    "†": r"\textsuperscript{\dag}",
+    "‡": r"\textsuperscript{\ddag}",
 }
 
 
-def _latex(text: str) -> str:
+def latex_text(text: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in text)

@@ -1,5 +1,6 @@
 "use strict";
-// Sorting, the theme switch and the problem browser. All text reaches the page as text nodes.
+// Sorting, filtering, pointing at methods, tooltips, copying, the theme and the problem browser.
+// All text reaches the page as text nodes.
 (() => {
   const $ = (id) => document.getElementById(id);
 
@@ -50,9 +51,154 @@
     body.append(...rows);
   }
 
-  // --- paper: folded tables are printed open ---
+  // --- tables: a field above a longer one keeps the rows that hold its words ---
+  const chosen = new Set();
+  const shown = (row, words) => {
+    const own = (row.dataset.methods ?? "").split(" ");
+    if (chosen.size && own[0] !== "" && !own.some((method) => chosen.has(method))) return false;
+    const text = words.length ? row.textContent.toLowerCase() : "";
+    return words.every((word) => text.includes(word));
+  };
+  const filters = [];
+  for (const table of document.querySelectorAll("table.data")) {
+    const rows = [...table.tBodies[0].rows];
+    let words = [];
+    const status = element("span");
+    status.setAttribute("role", "status");
+    const apply = () => {
+      let n = 0;
+      for (const row of rows) {
+        row.hidden = !shown(row, words);
+        n += !row.hidden;
+      }
+      status.textContent = n < rows.length ? `${n} of ${rows.length} rows` : "";
+    };
+    filters.push(apply);
+    if (rows.length < 8) continue;
+    const tools = element("p", undefined, "tools");
+    const label = element("label", "Filter rows");
+    const field = element("input");
+    field.type = "search";
+    field.autocomplete = "off";
+    field.setAttribute("aria-controls", table.id);
+    label.append(field);
+    tools.append(label, status);
+    table.parentElement.before(tools);
+    field.addEventListener("input", () => {
+      words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+      apply();
+    });
+  }
+
+  // --- methods: those pressed in the legend stand out in all figures and are kept in all tables ---
+  const legend = $("legend");
+  legend.hidden = false;
+  const buttons = [...legend.querySelectorAll("button[data-method]")];
+  const point = () => {
+    for (const button of buttons)
+      button.setAttribute("aria-pressed", String(chosen.has(button.dataset.method)));
+    $("every").hidden = chosen.size === 0;
+    for (const part of document.querySelectorAll(".plot [data-m]"))
+      part.classList.toggle("dim", chosen.size > 0 && !chosen.has(part.dataset.m));
+    for (const apply of filters) apply();
+  };
+  for (const button of buttons)
+    button.addEventListener("click", () => {
+      const method = button.dataset.method;
+      if (!chosen.delete(method)) chosen.add(method);
+      point();
+    });
+  $("every").addEventListener("click", () => {
+    chosen.clear();
+    point();
+    buttons[0].focus();
+  });
+
+  // --- figures: what a mark says, by pointer and by arrow keys ---
+  const tip = $("tip");
+  const unmark = () => {
+    tip.hidden = true;
+    for (const old of document.querySelectorAll(".plot .at")) old.classList.remove("at");
+  };
+  const say = (part) => {
+    unmark();
+    part.classList.add("at");
+    tip.textContent = part.dataset.tip;
+    tip.hidden = false;
+    const box = part.getBoundingClientRect();
+    const left = Math.min(box.right + 8, innerWidth - tip.offsetWidth - 8);
+    const above = box.top - tip.offsetHeight - 8;
+    tip.style.left = `${Math.max(8, left)}px`;
+    tip.style.top = `${above > 8 ? above : box.bottom + 8}px`;
+  };
+  for (const drawing of document.querySelectorAll(".plot svg[role='img']")) {
+    const parts = [...drawing.querySelectorAll("g[id*='tip-']")].filter((part) => {
+      const title = part.querySelector("title");
+      if (!title) return false;
+      part.dataset.tip = title.textContent;
+      title.remove(); // or the browser's own slow tooltip would follow ours
+      return true;
+    });
+    if (!parts.length) continue;
+    drawing.setAttribute("tabindex", "0");
+    drawing.setAttribute("aria-description", "Arrow keys read one mark after the other.");
+    let at = -1;
+    for (const part of parts) {
+      part.addEventListener("pointerenter", () => say(part));
+      part.addEventListener("pointerleave", unmark);
+    }
+    drawing.addEventListener("blur", unmark);
+    drawing.addEventListener("keydown", (event) => {
+      const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+      if (event.key === "Escape") unmark();
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      at = (at + steps[event.key] + parts.length + (at < 0 && steps[event.key] < 0)) % parts.length;
+      say(parts[at]);
+    });
+  }
+  addEventListener("scroll", unmark, { passive: true });
+
+  // --- copying ---
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const field = element("textarea", text); // where a page from a file may not use the clipboard
+      document.body.append(field);
+      field.select();
+      document.execCommand("copy");
+      field.remove();
+    }
+  }
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    const before = button.textContent;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await copy($(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = before), 1500);
+    });
+  }
+
+  // --- navigation: which section is being read ---
+  const links = new Map(
+    [...document.querySelectorAll(".rail nav a")].map((link) => [link.hash.slice(1), link]),
+  );
+  const sections = [...links.keys()].map($).filter(Boolean);
+  const locate = () => {
+    const passed = sections.filter((part) => part.getBoundingClientRect().top < innerHeight / 3);
+    const current = passed.at(-1) ?? sections[0];
+    for (const [id, link] of links)
+      if (current && id === current.id) link.setAttribute("aria-current", "location");
+      else link.removeAttribute("aria-current");
+  };
+  addEventListener("scroll", locate, { passive: true });
+  locate();
+
+  // --- paper: folded tables are printed open, but for the longest ---
   addEventListener("beforeprint", () => {
-    for (const folded of document.querySelectorAll("details:not([open])")) {
+    for (const folded of document.querySelectorAll("details:not([open]):not(.long):not(.paste)")) {
       folded.open = true;
       folded.dataset.printed = "";
     }
@@ -70,8 +216,8 @@
   const { tasks, arms, texts, open, problems } = JSON.parse(source.textContent);
   const GOOD = new Set(["passed", "safe"]);
   const state = { shown: [], at: 0 };
-  const fields = ["task", "filter", "find", "left", "right"].map($);
-  const [task, filter, find, left, right] = fields;
+  const fields = ["task", "part", "filter", "find", "left", "right"].map($);
+  const [task, part, filter, find, left, right] = fields;
 
   const option = (select, value, text) => select.append(new Option(text, value));
   tasks.forEach((name, number) => option(task, number, name));
@@ -83,8 +229,8 @@
 
   const sides = [
     ["all", "all problems"],
-    ["left", "only left passes"],
-    ["right", "only right passes"],
+    ["left", "left passes, right fails"],
+    ["right", "right passes, left fails"],
     ["both", "both pass"],
     ["none", "neither passes"],
   ];
@@ -93,11 +239,20 @@
   for (const problem of problems)
     for (const cell of problem.cells) for (const sample of cell ?? []) outcomes.add(sample[0]);
   for (const outcome of [...outcomes].sort())
-    option(filter, `outcome:${outcome}`, `left ${outcome.replaceAll("_", " ")}`);
+    for (const side of ["left", "right"])
+      option(filter, `${side}:${outcome}`, `${side} ${outcome.replaceAll("_", " ")}`);
 
-  // An arm that was not judged on the task at hand cannot be chosen.
+  // An arm that was not judged on the task at hand cannot be chosen, nor a part of another task.
+  let offered = -1;
   function offer() {
     const own = problems.filter((problem) => problem.task === Number(task.value));
+    if (offered !== task.value) {
+      offered = task.value;
+      const parts = [...new Set(own.map((problem) => problem.slice))].sort();
+      part.replaceChildren(new Option("all parts", "all"));
+      for (const name of parts) option(part, `part:${name}`, name || "no part");
+      $("part-label").hidden = parts.length < 2;
+    }
     const judged = arms.map((_, arm) => own.some((problem) => problem.cells[arm]));
     for (const select of [left, right]) {
       [...select.options].forEach((item, arm) => (item.disabled = !judged[arm]));
@@ -110,15 +265,17 @@
 
   function matches(problem) {
     if (problem.task !== Number(task.value)) return false;
+    if (part.value !== "all" && part.value !== `part:${problem.slice}`) return false;
     const [a, b] = [cellOf(problem, left), cellOf(problem, right)];
     const wanted = filter.value;
     if (wanted === "left" && !(passes(a) && !passes(b))) return false;
     if (wanted === "right" && !(passes(b) && !passes(a))) return false;
     if (wanted === "both" && !(passes(a) && passes(b))) return false;
     if (wanted === "none" && (passes(a) || passes(b))) return false;
-    if (wanted.startsWith("outcome:")) {
-      const outcome = wanted.slice("outcome:".length);
-      if (!(a ?? []).some((sample) => sample[0] === outcome)) return false;
+    if (wanted.includes(":")) {
+      const [side, outcome] = wanted.split(":");
+      const cell = side === "left" ? a : b;
+      if (!(cell ?? []).some((sample) => sample[0] === outcome)) return false;
     }
     const sought = find.value.trim().toLowerCase();
     if (!sought) return true;

@@ -71,4 +71,4 @@ def render(frames: Frames) -> Table:
     return Table(columns, tuple(rows), caption)
 
 
-view = View("Cost ledger", 60, ("costs",), render)
+view = View("Cost ledger", 60, ("costs",), render, section="cost")

@@ -50,4 +50,4 @@ def render(frames: Frames) -> Table:
     return Table(columns, tuple(rows), caption)
 
 
-view = View("Which methods differ", 15, ("pairs", "several_methods"), render)
+view = View("Which methods differ", 15, ("pairs", "several_methods"), render, section="quality")

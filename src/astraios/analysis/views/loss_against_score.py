@@ -90,4 +90,6 @@ def _show(value: Range | None) -> str:
     return show(value, Kind.CORRELATION) if value else "not defined (fewer than 4 points)"
 
 
-view = View("Validation loss against score", 30, ("pass_rates", "forecast"), render)
+view = View(
+    "Validation loss against score", 30, ("pass_rates", "forecast"), render, section="losses"
+)

@@ -71,4 +71,4 @@ def _lines(axes: Axes, data: pd.DataFrame, measure: str, frames: Frames) -> None
         )
 
 
-view = View("Loss while tuning", 20, ("steps", "losses"), render)
+view = View("Loss while tuning", 20, ("steps", "losses"), render, section="losses")

@@ -43,4 +43,4 @@ def render(frames: Frames) -> Table:
     return Table(tuple(columns), tuple(rows), caption)
 
 
-view = View("Outcomes", 50, ("verdicts",), render)
+view = View("Outcomes", 50, ("verdicts",), render, section="outcomes")

@@ -118,4 +118,6 @@ def _short_count(value: float, _: int) -> str:
     return f"{value:g}"
 
 
-view = View("Quality against trainable parameters", 1, ("pass_rates", "priced"), render)
+view = View(
+    "Quality against trainable parameters", 1, ("pass_rates", "priced"), render, section="quality"
+)

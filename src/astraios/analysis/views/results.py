@@ -129,4 +129,4 @@ def _seeds(rate: pd.Series | None) -> str | None:
     return f"{100 * rate['seed_low']:.1f}–{100 * rate['seed_high']:.1f} ({rate['n_seeds']})"
 
 
-view = View("Results", 10, ("pass_rates",), render)
+view = View("Results", 10, ("pass_rates",), render, section="quality")

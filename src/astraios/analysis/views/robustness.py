@@ -52,4 +52,4 @@ def render(frames: Frames) -> Table:
     return Table(tuple(columns), tuple(rows), caption)
 
 
-view = View("Robustness per perturbation", 41, ("robustness",), render)
+view = View("Robustness per perturbation", 41, ("robustness",), render, section="robustness")

@@ -68,4 +68,4 @@ def _name(name: str) -> str:
     return "all together" if name == ALL else name or "perturbed"
 
 
-view = View("Robustness to perturbed prompts", 40, ("robustness",), render)
+view = View("Robustness to perturbed prompts", 40, ("robustness",), render, section="robustness")

@@ -65,4 +65,6 @@ def render(frames: Frames) -> Figure:
     )
 
 
-view = View("Scaling with model size", 35, ("pass_rates", "several_models"), render)
+view = View(
+    "Scaling with model size", 35, ("pass_rates", "several_models"), render, section="scaling"
+)

@@ -74,4 +74,6 @@ def _range(row: dict[str, Any]) -> Range:
     return Range(float(row["value"]), low, high)
 
 
-view = View("Scores beside chance, and caveats", 13, ("qualified_scores",), render)
+view = View(
+    "Scores beside chance, and caveats", 13, ("qualified_scores",), render, section="quality"
+)

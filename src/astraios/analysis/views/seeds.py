@@ -61,4 +61,6 @@ def render(frames: Frames) -> Figure:
     )
 
 
-view = View("Spread between training seeds", 45, ("pass_rates", "several_seeds"), render)
+view = View(
+    "Spread between training seeds", 45, ("pass_rates", "several_seeds"), render, section="quality"
+)

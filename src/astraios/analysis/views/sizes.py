@@ -28,4 +28,4 @@ def render(frames: Frames) -> Table:
     return Table(tuple(columns), tuple(cells[m] for m in style.order(cells)), caption)
 
 
-view = View("Method by model size", 11, ("pass_rates", "several_models"), render)
+view = View("Method by model size", 11, ("pass_rates", "several_models"), render, section="quality")

@@ -44,4 +44,4 @@ def render(frames: Frames) -> Table:
     return Table(tuple(columns), tuple(rows), caption)
 
 
-view = View("Tasks and their parts", 12, ("pass_rates",), render)
+view = View("Tasks and their parts", 12, ("pass_rates",), render, section="quality")
