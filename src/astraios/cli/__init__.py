@@ -147,14 +147,16 @@ def _run_study(
         raise WorkError(f"{summary.left}; the same command tries them again")
 
 
-def _write_report(root: Path, out: Path | None, as_json: bool) -> Path:
+def _write_report(
+    root: Path, out: Path | None, as_json: bool, formats: str = "svg,png,pdf"
+) -> Path:
     from astraios.analysis.report import terminal_table, write_report
     from astraios.cli.display import out as tell
     from astraios.cli.display import say
 
     if sys.stderr.isatty():
         say("writing the report")
-    written = write_report(root, out)
+    written = write_report(root, out, tuple(filter(None, formats.split(","))))
     if not as_json:
         found = terminal_table(root)
         tell(f"{found.text}\n\n{found.answer}\n\nreport: {written.index}")
@@ -270,11 +272,14 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write; RUNS/report by default.")
     ] = None,
+    formats: Annotated[
+        str, typer.Option("--formats", help="Files that figures are written as.")
+    ] = "svg,png,pdf",
     as_json: AsJson = False,
 ) -> None:
     """Write tables, figures and one HTML page from run folders."""
     with interruptible():
-        index = _write_report(runs, out, as_json)
+        index = _write_report(runs, out, as_json, formats)
     if as_json:
         print_json({"report": index})
 
