@@ -319,6 +319,18 @@ def secret(variable: str) -> str:
     raise ConfigError(f"the environment variable {variable!r} is to hold a key and is not set")
 
 
+DEVICES = "CUDA_VISIBLE_DEVICES"
+"""Which accelerators a process sees; read once, when the first of them is used."""
+
+
+def visible_devices() -> tuple[str, ...] | None:
+    """The accelerators that `CUDA_VISIBLE_DEVICES` leaves visible; None where it is not set."""
+    named = os.environ.get(DEVICES)
+    if named is None:
+        return None
+    return tuple(filter(None, (name.strip() for name in named.split(","))))
+
+
 def vllm_python() -> str | None:
     """`ASTRAIOS_VLLM_PYTHON`: the interpreter of an environment that has vLLM in it."""
     return os.environ.get("ASTRAIOS_VLLM_PYTHON") or None

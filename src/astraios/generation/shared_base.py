@@ -18,10 +18,11 @@ from typing import Any, Self, final
 
 from astraios.errors import ConfigError
 from astraios.generation import Engine, Finished, Key, Model, check_supports
+from astraios.generation.engines._view import bits, view
 from astraios.generation.engines.hf import HFEngine
 from astraios.records import Prompt, Sample, Sampling
 
-__all__ = ["Mixed", "SharedBase"]
+__all__ = ["Mixed", "SharedBase", "bits", "view"]
 
 
 @final

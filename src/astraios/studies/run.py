@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import yaml
 
 from astraios import files, registry, runs
-from astraios.config import sandbox_level
-from astraios.errors import MissingToolError
+from astraios.config import sandbox_level, validate
+from astraios.errors import MissingToolError, StorageError
 from astraios.records import PlannedJob, RunKind
 from astraios.sandbox import open_sandbox
-from astraios.studies import launchers
+from astraios.studies import failures, launchers
 from astraios.studies.checks import check
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
 from astraios.studies.plan import Job, plan
 from astraios.studies.study import Study
 from astraios.studies.work import is_finished, n_faults
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -34,13 +38,15 @@ class Summary:
     failed: list[tuple[Job, str]] = field(default_factory=list)
     """Job and message."""
     skipped: list[Job] = field(default_factory=list)
+    submitted: list[Job] = field(default_factory=list)
+    """Jobs in the queue of a cluster, which are done when this call is over."""
     faults: list[tuple[Job, int]] = field(default_factory=list)
     """Jobs that are done but for so many samples, which the next run tries again. A judging has
     those of the generation it reads, and its own."""
 
     @property
     def complete(self) -> bool:
-        return not self.failed and not self.skipped and not self.faults
+        return not (self.failed or self.skipped or self.submitted or self.faults)
 
     @property
     def left(self) -> str:
@@ -50,6 +56,8 @@ class Summary:
             said.append(
                 f"{len(self.failed)} jobs failed and {len(self.skipped)} were skipped for it"
             )
+        if self.submitted:
+            said.append(f"{len(self.submitted)} jobs are in the queue of the cluster")
         if self.faults:
             first, n = self.faults[0]
             said.append(
@@ -77,6 +85,9 @@ def run_study(
     data_dir: Path | None = None,
     n_workers: int | None = None,
     launcher: str = "local",
+    launcher_options: Mapping[str, Any] = MappingProxyType({}),
+    max_memory_mib: float | None = None,
+    retry: bool = True,
     watch: Callable[[Event], None] = lambda event: None,
     begin: Callable[[list[Job], list[Job]], None] = lambda jobs, todo: None,
 ) -> Summary:
@@ -86,46 +97,84 @@ def run_study(
         study: what to run.
         root: the study's folder; made if it is not there.
         data_dir: folder of benchmark files.
-        n_workers: jobs at a time; one a core by default.
+        n_workers: jobs at a time; by default as many as the launcher finds room for.
         launcher: name of the launcher.
+        launcher_options: fields of the launcher's `Options`.
+        max_memory_mib: memory of the machine that all jobs together may take; by default what there
+            is.
+        retry: whether jobs that failed in an earlier run are tried again. Where not, they and what
+            builds on them are left as they are, and are in the summary.
         watch: told of every event.
         begin: told of all jobs and of those to do, before the first starts.
 
     Raises:
+        ConfigError: if the launcher has no such option.
         ForeignRunError: if `root` holds another study.
         LockedRunError: if another process runs a study there.
         MissingToolError: if a library or a toolchain is missing; nothing was run.
+        UnknownNameError: if there is no such launcher.
         UsageError: if the study cannot be run as it is written.
     """
+    chosen: Launcher = registry.load(launchers, "launcher", launcher)
+    options = validate(launcher_options, chosen.Options, source=f"options of launcher {launcher!r}")
     check(study)
     jobs = plan(study)
     with runs.Run.open(root, kind=RunKind.STUDY, config=study, run_id=study.name) as run:
         _write_study(study, jobs, run)
         todo = missing(jobs, root)
         summary = Summary(root, len(jobs), len(jobs) - len(todo))
+        failures.forget(root)
+        if not retry:
+            todo = _without_failed(todo, root, summary)
         begin(jobs, todo)
         if todo:
-            _check_libraries(todo)
+            if not chosen.elsewhere:
+                _check_libraries(todo)
 
             def note(event: Event) -> None:
                 if event.phase is Phase.FAILED:
                     summary.failed.append((event.job, event.note))
+                    _keep(event, root)
+                elif event.phase is Phase.SUBMITTED:
+                    summary.submitted.append(event.job)
                 elif event.phase is Phase.SKIPPED:
                     summary.skipped.append(event.job)
                 watch(event)
 
-            chosen: Launcher = registry.load(launchers, "launcher", launcher)
-            setting = Setting(
-                root,
-                _sandbox_level(study.sandbox, todo),
-                data_dir,
-                n_workers or max(1, os.cpu_count() or 1),
-            )
+            asked = sandbox_level(study.sandbox)
+            level = asked if chosen.elsewhere else _level_here(asked, todo)
+            setting = Setting(root, level, data_dir, n_workers, max_memory_mib, options)
             chosen.launch(todo, setting, note)
+            failures.forget(root)
             summary.faults += [(job, n) for job in jobs if (n := n_faults(job, root))]
         if summary.complete and not run.done:
             run.seal({"n_jobs": len(jobs)})
     return summary
+
+
+def _without_failed(todo: list[Job], root: Path, summary: Summary) -> list[Job]:
+    """`todo` without jobs that failed before and those that build on them, which are noted."""
+    failed = failures.read(root)
+    out: set[str] = set()
+    left = []
+    for job in todo:  # each is behind those it builds on
+        if job.id in failed:
+            summary.failed.append((job, failed[job.id].message))
+        elif out.intersection(job.after):
+            summary.skipped.append(job)
+        else:
+            left.append(job)
+            continue
+        out.add(job.id)
+    return left
+
+
+def _keep(event: Event, root: Path) -> None:
+    """Write a failure down; a disk that is full must not end the jobs that still run."""
+    try:
+        failures.note(root, event.job.id, event.note)
+    except StorageError as error:
+        log.warning("the failure of %s was not written down: %s", event.job.label, error)
 
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate")
@@ -141,7 +190,7 @@ def _check_libraries(todo: list[Job]) -> None:
         )
 
 
-def _sandbox_level(asked: str, todo: list[Job]) -> str:
+def _level_here(asked: str, todo: list[Job]) -> str:
     """The level that all judging of this run uses, tried out before anything starts.
 
     Raises:
@@ -149,7 +198,7 @@ def _sandbox_level(asked: str, todo: list[Job]) -> str:
     """
     if not any(job.kind is RunKind.JUDGE for job in todo):
         return asked
-    with open_sandbox(sandbox_level(asked), jobs=1) as sandbox:
+    with open_sandbox(asked, jobs=1) as sandbox:
         return sandbox.level
 
 

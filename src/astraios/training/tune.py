@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def tune(
     inputs: dict[str, str] | None = None,
     data_dir: Path | None = None,
     begin: Callable[[Any, Sequence[Row], int], None] | None = None,
+    opened: Callable[[], AbstractContextManager[Any]] | None = None,
     progress: Progress = silent,
 ) -> None:
     """Tune the base model of `config` in the run folder `folder`, or finish that run.
@@ -62,6 +64,8 @@ def tune(
         inputs: run ids the manifest should name.
         data_dir: folder of data files.
         begin: told the model, the rows and the padding token before the first step.
+        opened: gives the base model that is in memory already; by default it is read. The method is
+            put on what it gives, which is as it was read.
         progress: called after every step.
     """
     method = methods.method(config.method)
@@ -90,39 +94,42 @@ def tune(
             return
         ensure_packed(packing, data, tokenizer=tokenizer, data_dir=data_dir)
         rows, validation = training_rows(config, data)
-        tuned = start(config, source)
-        check_positions(tuned, config, data)
-        check_vocabulary(tuned, tokenizer, pad_id(tokenizer), (rows, validation))
-        if begin is not None and processes().is_main_process:
-            begin(tuned, rows, pad_id(tokenizer))
-        cost = fit(
-            tuned,
-            rows,
-            config.optimization,
-            run,
-            recipe=config,
-            validation=validation,
-            seed=config.seed,
-            pad_id=pad_id(tokenizer),
-            method=method,
-            progress=progress,
-        )
-        if processes().is_main_process:
-            _finish(run, method, tuned, tokenizer, cost, config.optimization.n_steps, source)
-        processes().wait_for_everyone()
+        with opened() if opened else nullcontext() as model:
+            tuned = start(config, source, model)
+            check_positions(tuned, config, data)
+            check_vocabulary(tuned, tokenizer, pad_id(tokenizer), (rows, validation))
+            if begin is not None and processes().is_main_process:
+                begin(tuned, rows, pad_id(tokenizer))
+            cost = fit(
+                tuned,
+                rows,
+                config.optimization,
+                run,
+                recipe=config,
+                validation=validation,
+                seed=config.seed,
+                pad_id=pad_id(tokenizer),
+                method=method,
+                progress=progress,
+            )
+            if processes().is_main_process:
+                _finish(run, method, tuned, tokenizer, cost, config.optimization.n_steps, source)
+            processes().wait_for_everyone()
 
 
-def start(config: TrainingConfig, source: str | Path) -> Any:
+def start(config: TrainingConfig, source: str | Path, model: Any = None) -> Any:
     """The base model at `source` with the method's weights on it, as the first step finds it.
 
-    What is trained is fp32, whatever the base was read in: small updates are lost in bf16.
+    What is trained is fp32, whatever the base was read in: small updates are lost in bf16. `model`
+    is that base, where it is in memory already.
 
     Raises:
         MissingDataError: if there is no such base.
         MethodError: if the method does not fit it.
     """
     method = methods.method(config.method)
-    model, _ = load_base(source, config.revision, precision=config.base_precision)
+    if model is None:
+        model, _ = load_base(source, config.revision, precision=config.base_precision)
     torch.manual_seed(config.seed)  # the new weights of a method are drawn from it
     tuned: Any = method.apply(
         prepared(model, config.base_precision),

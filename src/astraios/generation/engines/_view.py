@@ -18,7 +18,7 @@ from astraios import methods
 from astraios.errors import MethodError
 from astraios.methods import Method
 
-__all__ = ["put_on", "view"]
+__all__ = ["bits", "put_on", "view"]
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By bytes of an element."""
@@ -32,9 +32,9 @@ def put_on(model: nn.Module, method: str, adapter: Path) -> tuple[nn.Module, Met
         MethodError: as `Method.load`, or if loading changed weights of `model` itself.
     """
     tuned_by = methods.method(method)
-    before = _bits(model)
+    before = bits(model)
     tuned = tuned_by.load(view(model, tuned_by), adapter)
-    if _bits(model) != before:
+    if bits(model) != before:
         raise MethodError(
             f"method {method!r} wrote into the weights of the shared base while it was loaded; "
             "load the base again, and open an engine of its own for this method"
@@ -59,7 +59,7 @@ def view(model: nn.Module, method: Method) -> nn.Module:
 
 
 @torch.inference_mode()
-def _bits(model: nn.Module) -> int:
+def bits(model: nn.Module) -> int:
     """A sum over the bits of all weights: one pass over the memory, nothing copied."""
     total = 0
     for weight in model.parameters():

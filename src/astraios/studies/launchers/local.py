@@ -1,7 +1,17 @@
 """Worker processes on this machine, one thread each.
 
 A worker imports torch once and does one job after another. Small models run fastest on one thread,
-so as many workers as cores are kept busy, as far as jobs are ready.
+so as many workers as cores are kept busy, as far as jobs are ready and memory allows.
+
+    memory     a job starts while the needs of all that run fit (`needs.py`); one that could not fit
+               in an empty machine is refused where the limit was given, else it runs alone
+    devices    a worker sees one accelerator (`CUDA_VISIBLE_DEVICES`); a job has it alone, unless
+               the estimates say that several fit
+    base       a worker is given jobs of the base model that it has in memory first
+
+A worker that was killed, or ran out of memory, has its job begun once more, with nothing beside it;
+then it is reported. Ctrl-C and SIGTERM stop the workers: each has `grace_s` to end what it does,
+which for a training means a checkpoint.
 """
 
 from __future__ import annotations
@@ -13,160 +23,305 @@ import os
 import signal
 import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
-from astraios.errors import AstraiosError
+from pydantic import Field
+
+from astraios.config import DEVICES, Config, environment
+from astraios.studies import machine
+from astraios.studies.bases import base_of
+from astraios.studies.board import Board
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
+from astraios.studies.launchers._room import Room
+from astraios.studies.needs import Needs, needs
 from astraios.studies.plan import Job
+from astraios.studies.worker import Worker
 
 log = logging.getLogger(__name__)
 
-REPORT_EVERY_S = 0.2
-"""Shortest time between two progress messages of a worker."""
+
+class Options(Config):
+    """Options of the launcher `local`."""
+
+    devices: tuple[str, ...] | None = None
+    """Accelerators to use, as `CUDA_VISIBLE_DEVICES` names them; all that are there by default."""
+    grace_s: float = Field(default=30.0, ge=0)
+    """How long workers may take to end when they are stopped."""
 
 
-@dataclass
-class _Worker:
+@dataclass(eq=False)
+class _Process:
     process: BaseProcess
     pipe: Connection
+    place: str | None
+    """The accelerator that it sees; None: whichever the job's config names, or none."""
     job: Job | None = None
+    holds: str | None = None
+    """Base model in memory."""
+    held_mib: int = 0
 
 
 @final
 class LocalLauncher(Launcher):
     """See the module."""
 
+    Options = Options
+
     def launch(self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]) -> None:
-        board = _Board(jobs)
-        workers: list[_Worker] = []
+        assert isinstance(setting.options, Options)
+        board = Board(jobs, needs=lambda job: needs(job, setting.root), base=base_of)
+        pool = _Pool(board, setting, setting.options, watch)
         try:
             while not board.finished:
-                for job in board.blocked():
-                    watch(Event(job, Phase.SKIPPED, note="a job it builds on failed"))
-                self._hand_out(board, workers, setting, watch)
-                for worker in self._ready(workers):
-                    self._listen(worker, workers, board, watch)
+                pool.hand_out()
+                pool.listen()
         finally:
-            for worker in workers:
-                _stop(worker)
+            pool.stop(setting.options.grace_s)
 
-    def _hand_out(
-        self,
-        board: _Board,
-        workers: list[_Worker],
-        setting: Setting,
-        watch: Callable[[Event], None],
+
+@final
+class _Pool:
+    """The worker processes of one launch."""
+
+    def __init__(
+        self, board: Board, setting: Setting, options: Options, watch: Callable[[Event], None]
     ) -> None:
-        while job := board.next_ready():
-            idle = next((w for w in workers if w.job is None), None)
-            if idle is None:
-                if len(workers) >= setting.n_workers:
-                    return
-                idle = _start(setting)
-                workers.append(idle)
-            board.start(job)
-            idle.job = job
-            idle.pipe.send(job)
-            watch(Event(job, Phase.STARTED))
+        self._board, self._setting, self._watch = board, setting, watch
+        self._workers: list[_Process] = []
+        self._room = Room.of(setting, options.devices)
+        self._lost: set[str] = set()
+        """Jobs whose worker was lost once."""
+        self._alone: list[Job] = []
+        """Of those, the ones that wait for the machine to be empty."""
+        self._exclusive: str | None = None
+        """The job that runs with nothing beside it."""
+        self._n_kills = machine.kills_for_memory()
 
-    @staticmethod
-    def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
-        busy = {worker.pipe: worker for worker in workers if worker.job is not None}
-        return [busy[pipe] for pipe in wait(list(busy))] if busy else []  # type: ignore[index]
+    # --- giving work ---
 
-    @staticmethod
-    def _listen(
-        worker: _Worker,
-        workers: list[_Worker],
-        board: _Board,
-        watch: Callable[[Event], None],
-    ) -> None:
+    def hand_out(self) -> None:
+        """Start every job that there is a worker and room for."""
+        if self._exclusive is not None:
+            return
+        if self._alone:
+            if not any(worker.job for worker in self._workers):
+                self._again(self._alone.pop())
+            return
+        while self._board.n_ready:
+            if not self._start_one():
+                return
+
+    def _start_one(self) -> bool:
+        room, board = self._room, self._board
+        idle = [worker for worker in self._workers if worker.job is None]
+        if not idle and len(self._workers) >= room.n_workers:
+            return False
+        # Workers with a base first: what fits them needs no reading.
+        for worker in sorted(idle, key=lambda one: one.holds is None):
+            fits = partial(_fits, room, worker)
+            if (job := board.first(worker.holds, fits)) is not None:
+                self._give(worker, job)
+                return True
+        if len(self._workers) < room.n_workers or idle:
+            job = board.first(None, lambda base, wants: room.place_for(wants) is not None)
+            if job is not None:
+                place = room.place_for(board.needs(job))
+                assert place is not None
+                if len(self._workers) >= room.n_workers:
+                    self._retire(idle[0])
+                self._give(self._start(place.device), job)
+                return True
+        if any(worker.held_mib for worker in idle):
+            for worker in idle:  # what they keep may be what is lacking
+                self._forget(worker)
+            return True
+        if not any(worker.job for worker in self._workers):
+            job = board.first()
+            assert job is not None
+            self._too_large(job)
+            return True
+        return False
+
+    def _too_large(self, job: Job) -> None:
+        """A job that an empty machine has no room for, by the estimate."""
+        wants = self._board.needs(job)
+        if self._setting.max_memory_mib is not None and self._room.exceeds(wants):
+            self._board.start(job)
+            self._end(
+                job,
+                Event(
+                    job,
+                    Phase.FAILED,
+                    note=f"it takes about {wants.host_mib:,} MiB of memory, and all jobs together "
+                    f"may take {self._setting.max_memory_mib:,.0f}; raise --max-memory",
+                ),
+            )
+            return
+        log.warning("%s may take more memory than there is; it runs alone", job.label)
+        place = self._room.empty_place(wants)
+        for worker in list(self._workers):
+            self._retire(worker)
+        self._exclusive = job.id
+        self._give(self._start(place), job)
+
+    def _give(self, worker: _Process, job: Job, *, again: bool = False) -> None:
+        if not again:
+            self._board.start(job)
+        base, wants = self._board.base(job), self._board.needs(job)
+        kept = worker.held_mib if base is None else 0
+        keep = kept > 0 and self._room.has_host(self._room.host(wants) + kept)
+        worker.job = job
+        self._room.take(job.id, wants, worker.place, kept if keep else 0)
+        self._room.idle(id(worker), 0)
+        if base is not None or not keep:
+            worker.holds, worker.held_mib = base, wants.base_mib if base else 0
+        with contextlib.suppress(OSError):  # it died while it waited: `listen` hears of it
+            worker.pipe.send((job, keep))
+        self._watch(Event(job, Phase.STARTED))
+
+    def _forget(self, worker: _Process) -> None:
+        with contextlib.suppress(OSError):
+            worker.pipe.send((None, False))
+        worker.holds, worker.held_mib = None, 0
+        self._room.idle(id(worker), 0)
+
+    def _again(self, job: Job) -> None:
+        for worker in list(self._workers):
+            self._retire(worker)
+        place = self._room.empty_place(self._board.needs(job))
+        self._exclusive = job.id
+        self._give(self._start(place), job, again=True)
+
+    # --- hearing ---
+
+    def listen(self) -> None:
+        """Wait until something is told, and pass it on."""
+        busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
+        if not busy:
+            return
+        for pipe in wait(list(busy)):
+            worker = busy[pipe]  # type: ignore[index]
+            try:
+                event = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._bury(worker)
+                continue
+            if event.phase is Phase.PROGRESS:
+                self._watch(event)
+                continue
+            job = worker.job
+            assert job is not None
+            worker.job = None
+            self._returned(job)
+            if event.phase is Phase.FAILED:
+                worker.holds, worker.held_mib = None, 0
+            self._room.idle(id(worker), worker.held_mib)
+            if event.lacked_memory and self._may_try_again(job):
+                self._try_again(job, "it ran out of memory beside other jobs")
+            else:
+                self._end(job, event)
+
+    def _bury(self, worker: _Process) -> None:
+        """A worker process has died."""
         job = worker.job
         assert job is not None
-        try:
-            phase, done, total, note = worker.pipe.recv()
-        except (EOFError, OSError):
-            worker.process.join()
-            workers.remove(worker)
-            phase, done, total = Phase.FAILED, 0, 0
-            note = (
-                f"its worker process died (exit code {worker.process.exitcode}); if that was the "
-                "kernel for lack of memory, use fewer --jobs"
-            )
-        watch(Event(job, phase, done, total, note))
-        if phase in (Phase.DONE, Phase.FAILED):
-            board.end(job, well=phase is Phase.DONE)
-            worker.job = None
-
-
-class _Board:
-    """Which jobs wait, run, and have ended."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._waiting = {job.id: job for job in jobs}
-        self._running: set[str] = set()
-        self._failed: set[str] = set()
-        self._open = set(self._waiting)
-
-    @property
-    def finished(self) -> bool:
-        return not self._waiting and not self._running
-
-    def next_ready(self) -> Job | None:
-        """The first job whose forerunners are all done."""
-        for job in self._waiting.values():
-            if not self._open.intersection(job.after):
-                return job
-        return None
-
-    def blocked(self) -> list[Job]:
-        """Jobs that cannot run any more, because one they build on failed; they are ended."""
-        found: list[Job] = []
-        for job in list(self._waiting.values()):
-            if self._failed.intersection(job.after):
-                del self._waiting[job.id]
-                self._failed.add(job.id)
-                found.append(job)
-        return found
-
-    def start(self, job: Job) -> None:
-        del self._waiting[job.id]
-        self._running.add(job.id)
-
-    def end(self, job: Job, *, well: bool) -> None:
-        self._running.discard(job.id)
-        if well:
-            self._open.discard(job.id)
-        else:
-            self._failed.add(job.id)
-
-
-def _start(setting: Setting) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    # Not a daemon: judging starts processes of its own.
-    process = context.Process(target=_serve, args=(theirs, setting, os.getpid()))
-    process.start()
-    theirs.close()
-    return _Worker(process, ours)
-
-
-def _stop(worker: _Worker) -> None:
-    with contextlib.suppress(OSError):
-        worker.pipe.close()
-    if worker.job is None:
-        worker.process.join(timeout=5)  # an idle worker ends by itself when its pipe closes
-    if worker.process.is_alive():
-        worker.process.terminate()
-        worker.process.join(timeout=5)
-    if worker.process.is_alive():
-        worker.process.kill()
         worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+        self._returned(job)
+        self._room.idle(id(worker), 0)
+        code = worker.process.exitcode or 0
+        n_kills = machine.kills_for_memory()
+        starved, self._n_kills = n_kills > self._n_kills, n_kills
+        why = "the kernel ended its worker process for lack of memory" if starved else _death(code)
+        if code < 0 and self._may_try_again(job):
+            self._try_again(job, why)
+            return
+        remedy = "; use fewer --jobs, a smaller model or a machine with more" if starved else ""
+        self._end(job, Event(job, Phase.FAILED, note=f"{why}{remedy}", lacked_memory=starved))
+
+    def _returned(self, job: Job) -> None:
+        self._room.give_back(job.id)
+        if self._exclusive == job.id:
+            self._exclusive = None
+
+    def _may_try_again(self, job: Job) -> bool:
+        return job.id not in self._lost
+
+    def _try_again(self, job: Job, why: str) -> None:
+        self._lost.add(job.id)
+        self._alone.append(job)
+        self._watch(Event(job, Phase.AGAIN, note=f"{why}; it is begun once more, alone"))
+
+    def _end(self, job: Job, event: Event) -> None:
+        well = event.phase is Phase.DONE
+        self._watch(event)
+        for other in self._board.end(job, well=well):
+            self._watch(Event(other, Phase.SKIPPED, note="a job it builds on failed"))
+
+    # --- processes ---
+
+    def _start(self, place: str | None) -> _Process:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        # Not a daemon: judging starts processes of its own.
+        process = context.Process(target=_serve, args=(theirs, self._setting, os.getpid()))
+        with contextlib.ExitStack() as stack:
+            if place is not None:
+                stack.enter_context(environment(DEVICES, place))
+            process.start()
+        theirs.close()
+        worker = _Process(process, ours, place)
+        self._workers.append(worker)
+        return worker
+
+    def _retire(self, worker: _Process) -> None:
+        self._workers.remove(worker)
+        self._room.idle(id(worker), 0)
+        _stop([worker], 5.0)
+
+    def stop(self, grace_s: float) -> None:
+        """End all workers; those at work are asked to first."""
+        _stop(self._workers, grace_s)
+
+
+def _fits(room: Room, worker: _Process, base: str | None, wants: Needs) -> bool:
+    return room.fits(wants, worker.place, worker.held_mib)
+
+
+def _death(code: int) -> str:
+    """How a process ended, by its exit status."""
+    if code >= 0:
+        return f"its worker process ended by itself (exit code {code})"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"its worker process was ended by {name}"
+
+
+def _stop(workers: Iterable[_Process], grace_s: float) -> None:
+    workers = list(workers)
+    for worker in workers:
+        with contextlib.suppress(OSError):
+            worker.pipe.close()  # an idle one ends by itself
+        if worker.job is not None and worker.process.is_alive():
+            worker.process.terminate()
+    deadline = time.monotonic() + max(grace_s, 0.1)
+    try:
+        for worker in workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+    finally:  # also where the user is impatient
+        for worker in workers:
+            if worker.process.is_alive():
+                worker.process.kill()
+            worker.process.join()
+            worker.process.close()
 
 
 # --- in the worker ----------------------------------------------------------------------------
@@ -174,51 +329,37 @@ def _stop(worker: _Worker) -> None:
 
 def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides when to stop
+    signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
-    from astraios.training.process import settle
+    if setting.perform is None:
+        from astraios.training.process import settle
 
-    settle(n_threads=1)
-    while True:
+        settle(n_threads=1)
+
+    def tell(event: Event) -> None:
         try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        try:
-            _do(job, setting, pipe)
-        except BrokenPipeError:
-            return
+            pipe.send(event)
+        except OSError:  # the launcher is gone
+            raise SystemExit(1) from None
 
-
-def _do(job: Job, setting: Setting, pipe: Connection) -> None:
-    from astraios.studies.work import n_faults, work
-
-    last = 0.0
-
-    def tell(done: int, total: int, note: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= REPORT_EVERY_S:
-            last = time.monotonic()
-            pipe.send((Phase.PROGRESS, done, total, note))
-
-    message: tuple[Any, ...] = (Phase.DONE, 0, 0, "")
     try:
-        work(
-            job,
-            setting.root,
-            sandbox=setting.sandbox,
-            data_dir=setting.data_dir,
-            progress=tell,
-        )
-        if n := n_faults(job, setting.root):
-            message = (Phase.DONE, 0, 0, f"{n} faults")
-    except AstraiosError as error:
-        message = (Phase.FAILED, 0, 0, str(error))
-    except BrokenPipeError:
-        raise
-    except Exception:
-        # A defect of ours or of a library: told whole, and the other jobs go on.
-        message = (Phase.FAILED, 0, 0, traceback.format_exc())
-    pipe.send(message)
+        with Worker(setting) as worker:
+            while True:
+                job, keep = pipe.recv()
+                if job is None:
+                    worker.forget()
+                else:
+                    tell(worker.do(job, tell, keep=keep))
+    except (EOFError, OSError):
+        return
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+def _interrupt(*_: Any) -> None:
+    """SIGTERM unwinds what is going on: folders are left tidy, and a sandbox ends its programs."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _end_with_parent(parent: int) -> None:
