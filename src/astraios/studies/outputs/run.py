@@ -165,7 +165,7 @@ def check(planned: Plan, *, bars: Bars) -> Iterator[Result]:
             prepared = work.prepared(cell)
             with bars(f"read {cell.label}", "files") as progress:
                 progress(0, 1, "")
-                work.generations(cell, prepared).check(tasks.names())
+                work.generations(cell, prepared).check(_rivals(cell))
         except (UsageError, WorkError) as error:
             yield Result(cell, "failed", error=str(error))
         else:
@@ -347,7 +347,7 @@ class _Work:
         """Check the file and copy its texts; a copy that was cut short is made again."""
         generations = self.generations(cell, prepared)
         with self.bars(f"import {cell.label}", "samples") as progress:
-            n_samples = generations.check(tasks.names())
+            n_samples = generations.check(_rivals(cell))
             task = prepared.task
             limit = self.planned.request.limit_problems
             n_problems = len(prepared.problems[:limit])
@@ -412,6 +412,13 @@ class _Work:
         if isinstance(self._sandbox, AstraiosError):
             raise self._sandbox
         return self._sandbox
+
+
+def _rivals(cell: Cell) -> list[str]:
+    """Tasks that a file may belong to instead: those of the paper, and others of its language."""
+    language = cell.plain.rpartition("-")[2]
+    kin = (name for name in tasks.names() if name.startswith("humaneval"))
+    return [*TASKS, *(n for n in kin if n.endswith(f"-{language}") and n not in TASKS)]
 
 
 def _prompts(prepared: _Prepared, n_problems: int) -> Iterator[Prompt]:

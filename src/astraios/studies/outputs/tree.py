@@ -165,7 +165,10 @@ def scan(
             else:
                 n_left_out += 1
     if not n_known and not n_left_out:
-        first = f"; the first, {unrecognised[0][0].name}: {unrecognised[0][1]}" * bool(unrecognised)
+        first = ""
+        if unrecognised:
+            path, why = unrecognised[0]
+            first = f"; the first, {path.name}: {why}"
         raise MissingDataError(
             f"{str(root)!r} holds no outputs of the paper's models: {n_files} files, none of them "
             f"recognised{first}"
