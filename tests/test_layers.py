@@ -26,6 +26,7 @@ ROW_0 = frozenset(
         "records",
         "runs",
         "files",
+        "locks",
         "provenance",
         "templates",
         "published",

@@ -4,7 +4,7 @@
       manifest.json      what made it; `status: done`, written last, seals the run
       <name>.jsonl       append-only records, one JSON object a line
       <name>.json        small results, replaced atomically
-      .lock              held by the process that writes
+      .lock              held by the process that writes (`locks.py`)
 
 A kill at any moment leaves whole records and at most one torn last line, which the next writer
 cuts off. Readers take sealed runs only, unless asked.
@@ -12,10 +12,7 @@ cuts off. Readers take sealed runs only, unless asked.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +24,6 @@ from astraios.config import fingerprint, identity
 from astraios.errors import (
     DataError,
     ForeignRunError,
-    LockedRunError,
     MissingDataError,
     RunError,
     UnfinishedRunError,
@@ -42,6 +38,7 @@ from astraios.files import (
     write_bytes,
     write_json,
 )
+from astraios.locks import Lock
 from astraios.provenance import code, now, packages
 from astraios.records import Manifest, RunKind
 
@@ -54,7 +51,7 @@ R = TypeVar("R", bound=BaseModel)
 class Run:
     """A run folder that this process writes, or reads once it is sealed."""
 
-    def __init__(self, folder: Path, manifest: Manifest, lock: int | None = None) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, lock: Lock | None = None) -> None:
         self.folder = folder
         self.manifest = manifest
         self._lock = lock
@@ -83,16 +80,16 @@ class Run:
 
         Raises:
             ForeignRunError: if the folder holds another run, or files that are no run.
-            LockedRunError: if another process writes to it.
+            LockedRunError: if another process writes to it; see `locks`.
             StorageError: if it cannot be written.
         """
         make_folder(folder)
         _refuse_strangers(folder)  # before the lock file is put beside them
-        lock = _take_lock(folder)
+        lock = Lock(folder)
         try:
             manifest = cls._begin(folder, kind, config, run_id, inputs or {}, environment or {})
         except BaseException:
-            _release_lock(lock)
+            lock.release()
             raise
         return cls(folder, manifest, lock)
 
@@ -207,7 +204,7 @@ class Run:
         finally:
             self._writers.clear()
             if self._lock is not None:
-                _release_lock(self._lock)
+                self._lock.release()
                 self._lock = None
 
     def _must_write(self) -> None:
@@ -326,35 +323,3 @@ def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, f"{at}.{key}" if at else str(key))
     else:
         yield at, value
-
-
-# --- locks ------------------------------------------------------------------------------------
-
-
-def _take_lock(folder: Path) -> int:
-    path = folder / ".lock"
-    with storage(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(handle, 200).decode("utf-8", "replace").strip() or "another process"
-        os.close(handle)
-        raise LockedRunError(
-            f"run folder {str(folder)!r} is being written by {owner}; "
-            "wait for it, stop it, or choose another --out folder"
-        ) from None
-    except OSError:  # a file system without locks: one writer is then the user's care
-        return handle
-    with storage(path):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} since {now()}".encode(), 0)
-    return handle
-
-
-def _release_lock(handle: int) -> None:
-    # The file stays: removing it would let two later writers lock two different files.
-    with contextlib.suppress(OSError):
-        os.ftruncate(handle, 0)
-        fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough where a child has it open too
-    os.close(handle)
