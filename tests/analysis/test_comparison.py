@@ -6,18 +6,47 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astraios.analysis import comparison, correlation
-from astraios.metrics import bootstrap_difference, bootstrap_mean
+from astraios.analysis import comparison, correlation, reading, tallies
+from astraios.analysis.losses import losses
+from astraios.analysis.robustness import robustness
+from astraios.metrics import bootstrap_difference
 
 
-def verdicts(*rows: tuple[Any, ...]) -> pd.DataFrame:
-    """Rows of (method, seed, task, problem, group, slice, outcome), all of one model."""
+def verdicts(*rows: tuple[Any, ...]) -> pl.DataFrame:
+    """Rows of (method, seed, task, problem, group, slice, outcome), all of one model, counted."""
     columns = ["method", "seed", "task", "problem_id", "group", "slice", "outcome"]
-    return pd.DataFrame(rows, columns=columns).assign(model="tiny")
+    named = pl.DataFrame(rows, schema=columns, orient="row").with_columns(
+        model=pl.lit("tiny"), cwe=pl.lit(None, pl.String), expected=pl.lit(None, pl.String)
+    )
+    return named.group_by((*tallies.ARM, *reading.KINDS), maintain_order=True).len("n")
+
+
+def units(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    return comparison.units(tallies.problems(verdicts(*rows)))
+
+
+def worst(*rows: tuple[Any, ...]) -> pl.DataFrame:
+    """Variants of one problem taken together; every problem here has one sample."""
+    changed = [row for row in rows if row[3] != row[4]]
+    cells: dict[tuple[Any, ...], list[str]] = {}
+    for method, seed, task, _, group, part, outcome in changed:
+        for name in (part, "all"):
+            cells.setdefault(("tiny", method, seed, task, group, name), []).append(outcome)
+    named = [
+        (*key, int("fault" not in seen), int(set(seen) == {"passed"}))
+        for key, seen in cells.items()
+    ]
+    schema = ["model", "method", "seed", "task", "group", "slice", "n", "n_passed"]
+    return pl.DataFrame(named, schema=schema, orient="row")
+
+
+def robust(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    return robustness(worst(*rows), tallies.problems(verdicts(*rows)), "r", "t")
 
 
 def plain(method: str, *outcomes: str, seed: int = 0) -> list[tuple[Any, ...]]:
@@ -28,7 +57,7 @@ def plain(method: str, *outcomes: str, seed: int = 0) -> list[tuple[Any, ...]]:
 
 
 def test_fault_is_no_failure_and_no_sample() -> None:
-    found = comparison.problems(verdicts(*plain("lora", "passed", "fault", "failed")))
+    found = tallies.problems(verdicts(*plain("lora", "passed", "fault", "failed")))
     assert found["n"].tolist() == [1, 0, 1]
     assert found["n_faults"].tolist() == [0, 1, 0]
     rate = comparison.pass_rates(found).iloc[0]
@@ -37,31 +66,37 @@ def test_fault_is_no_failure_and_no_sample() -> None:
 
 
 def test_task_with_faults_only_has_no_rate() -> None:
-    rate = comparison.pass_rates(comparison.problems(verdicts(*plain("lora", "fault")))).iloc[0]
+    rate = comparison.pass_rates(tallies.problems(verdicts(*plain("lora", "fault")))).iloc[0]
     assert np.isnan(rate["value"])
     assert rate["n"] == 0
 
 
 def test_several_samples_count_by_their_share() -> None:
     rows = [("lora", 0, "t", "p0", "p0", "", o) for o in ("passed", "failed", "failed", "passed")]
-    found = comparison.problems(verdicts(*rows))
+    found = tallies.problems(verdicts(*rows))
     assert found["rate"].tolist() == [0.5]
 
 
-def test_seeds_are_averaged_per_problem_before_the_interval() -> None:
+def test_seeds_are_averaged_per_problem() -> None:
     rows = [
         *plain("lora", "passed", "failed", seed=0),
         *plain("lora", "passed", "passed", seed=1),
     ]
-    rate = comparison.pass_rates(comparison.problems(verdicts(*rows))).iloc[0]
-    expected = bootstrap_mean([1.0, 0.5])
-    assert (rate["value"], rate["low"], rate["high"]) == (0.75, expected.low, expected.high)
+    rate = comparison.pass_rates(tallies.problems(verdicts(*rows))).iloc[0]
+    assert rate["value"] == 0.75
     assert (rate["seed_low"], rate["seed_high"], rate["n_seeds"]) == (0.5, 1.0, 2)
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    """Ten problems, all solved by one seed and none by the other."""
+    one = [*plain("lora", *["passed"] * 10, seed=0), *plain("lora", *["failed"] * 10, seed=1)]
+    rate = comparison.pass_rates(tallies.problems(verdicts(*one))).iloc[0]
+    assert (rate["value"], rate["low"], rate["high"]) == (0.5, 0.0, 1.0)
 
 
 def test_difference_is_paired_over_the_problems_both_have() -> None:
     rows = [*plain("fft", "passed", "passed", "failed"), *plain("lora", "failed", "passed")]
-    pairs = comparison.pairs(comparison.problems(verdicts(*rows)))
+    pairs = comparison.pairs(units(*rows))
     row = comparison.difference(pairs, "tiny", "t", "fft", "lora")
     expected = bootstrap_difference([1.0, 1.0], [0.0, 1.0])
     assert row is not None
@@ -78,7 +113,7 @@ def test_difference_turns_with_its_order() -> None:
         *plain("fft", "passed", "passed", "failed"),
         *plain("lora", "failed", "passed", "failed"),
     ]
-    pairs = comparison.pairs(comparison.problems(verdicts(*rows)))
+    pairs = comparison.pairs(units(*rows))
     one = comparison.difference(pairs, "tiny", "t", "fft", "lora")
     other = comparison.difference(pairs, "tiny", "t", "lora", "fft")
     assert one is not None
@@ -124,14 +159,14 @@ def robust_rows() -> list[tuple[Any, ...]]:
 
 
 def test_group_counts_with_its_worst_variant() -> None:
-    found = comparison.robustness(comparison.problems(verdicts(*robust_rows())), "r", "t")
+    found = robust(*robust_rows())
     values = found.set_index("slice")["value"]
     assert values.to_dict() == {"all": 0.5, "rename": 1.0, "typos": 0.5}
 
 
 def test_drop_is_against_the_same_groups_unperturbed() -> None:
     rows = [*robust_rows(), ("lora", 0, "t", "p9", "p9", "", "failed")]
-    found = comparison.robustness(comparison.problems(verdicts(*rows)), "r", "t")
+    found = robust(*rows)
     typos = found[found["slice"] == "typos"].iloc[0]
     assert (typos["clean"], typos["drop"], typos["relative"]) == (1.0, 0.5, 0.5)
     assert typos["n"] == 2
@@ -139,7 +174,7 @@ def test_drop_is_against_the_same_groups_unperturbed() -> None:
 
 def test_robustness_without_clean_results_has_no_drop() -> None:
     rows = [row for row in robust_rows() if row[2] == "r"]
-    found = comparison.robustness(comparison.problems(verdicts(*rows)), "r", "t")
+    found = robust(*rows)
     assert found["value"].notna().all()
     assert found["drop"].isna().all()
 
@@ -156,7 +191,7 @@ def test_base_has_the_loss_of_full_tuning_before_its_first_step() -> None:
             )
         ]
     ).assign(kind="train", model="tiny", seed=0)
-    found = comparison.losses(steps).set_index("method")
+    found = losses(steps).set_index("method")
     assert found.loc["base", "final"] == 0.5
     assert found.loc["fft", ["start", "final"]].tolist() == [0.5, 0.1]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astraios.analysis import style
@@ -70,40 +70,95 @@ def _arm(run: Run) -> Arm:
     )
 
 
-def evaluations(sealed: tuple[Run, ...]) -> tuple[tuple[Evaluation, ...], int]:
-    """The latest judging of every arm and task, and the number of older ones that are left out."""
+@dataclass(frozen=True)
+class Judged:
+    """The evaluations that count, and what is to be said of the others."""
+
+    evaluations: tuple[Evaluation, ...]
+    notes: tuple[str, ...]
+
+
+def evaluations(sealed: tuple[Run, ...]) -> Judged:
+    """The latest judging of every arm and task, all of one task at one version: the newest.
+
+    Numbers of two versions of a task do not compare, so they are never put side by side. Editions
+    of a task are other tasks: where a study has several, each goes by `task@edition`.
+    """
     generated = {run.folder: run for run in sealed if run.manifest.kind == RunKind.GENERATE}
-    latest: dict[Arm, Evaluation] = {}
-    n_older = 0
+    found = []
     for run, arm in zip(sealed, arms(sealed), strict=True):
         generate = generated.get(run.folder.parent)
         orphan = generate is None and (run.folder.parent / MANIFEST).exists()
-        if run.manifest.kind != RunKind.JUDGE or orphan:
-            continue
-        found = Evaluation(arm, run, generate)
-        n_older += arm in latest
-        if arm not in latest or _age(latest[arm]) <= _age(found):
-            latest[arm] = found
-    return tuple(latest.values()), n_older
+        if run.manifest.kind == RunKind.JUDGE and not orphan:
+            found.append(Evaluation(arm, run, generate))
+    found = _by_edition(found)
+    newest: dict[str, str] = {}
+    for evaluation in found:
+        task = evaluation.arm.task
+        newest[task] = max(newest.get(task, ""), _version(evaluation), key=_numbers)
+    current = [found_ for found_ in found if _version(found_) == newest[found_.arm.task]]
+    latest: dict[Arm, Evaluation] = {}
+    for evaluation in current:
+        arm = evaluation.arm
+        if arm not in latest or _age(latest[arm]) <= _age(evaluation):
+            latest[arm] = evaluation
+    outdated = {e.arm: e for e in found if e.arm not in latest}
+    notes = []
+    if n_older := len(found) - len(latest) - len(outdated):
+        notes.append(
+            f"{n_older} older judgings of an arm and task that was judged again are left out; "
+            "the latest counts."
+        )
+    return Judged(tuple(latest.values()), (*notes, *_mixed(newest, found, outdated)))
+
+
+def _by_edition(found: list[Evaluation]) -> list[Evaluation]:
+    editions: dict[str, set[str]] = {}
+    for evaluation in found:
+        editions.setdefault(evaluation.arm.task, set()).add(_edition(evaluation))
+    return [
+        replace(e, arm=replace(e.arm, task=f"{e.arm.task}@{_edition(e)}"))
+        if len(editions[e.arm.task]) > 1 and _edition(e)
+        else e
+        for e in found
+    ]
+
+
+def _version(evaluation: Evaluation) -> str:
+    return str(evaluation.judge.manifest.config.get("task_version", ""))
+
+
+def _edition(evaluation: Evaluation) -> str:
+    """`clean-2` -> `clean`; a version without a name has none."""
+    edition, dash, _ = _version(evaluation).partition("-")
+    return edition if dash else ""
+
+
+def _numbers(version: str) -> tuple[tuple[int, ...], str]:
+    """Orders versions of one edition: `clean-2` before `clean-10`."""
+    return tuple(map(int, re.findall(r"\d+", version))), version
+
+
+def _mixed(
+    newest: Mapping[str, str], found: list[Evaluation], outdated: Mapping[Arm, Evaluation]
+) -> list[str]:
+    """A sentence for every task of which some arm was judged at an older version only."""
+    notes = []
+    for task in dict.fromkeys(arm.task for arm in outdated):
+        seen = sorted({_version(e) for e in found if e.arm.task == task}, key=_numbers)
+        out = [f"{style.title(arm.method)} ({arm.model}, seed {arm.seed})"
+               for arm in outdated if arm.task == task]  # fmt: skip
+        named = ", ".join(out[:5]) + (f" and {len(out) - 5} more" if len(out) > 5 else "")
+        notes.append(
+            f"{task} was judged at several versions ({', '.join(seen)}), whose numbers do not "
+            f"compare: only {newest[task]} counts, and {named} are left out; judge them again."
+        )
+    return notes
 
 
 def _age(evaluation: Evaluation) -> tuple[str, str]:
     manifest = evaluation.judge.manifest
     return manifest.finished or manifest.started, manifest.fingerprint
-
-
-def mixed_versions(found: Iterable[Evaluation]) -> list[str]:
-    """A sentence for every task that was not judged at one version throughout."""
-    versions: dict[str, set[str]] = {}
-    for evaluation in found:
-        version = str(evaluation.judge.manifest.config.get("task_version", ""))
-        versions.setdefault(evaluation.arm.task, set()).add(version)
-    return [
-        f"{task} was judged at several versions ({', '.join(sorted(seen))}): its numbers do not "
-        "compare; judge the older ones again."
-        for task, seen in versions.items()
-        if len(seen) > 1
-    ]
 
 
 def counted(root: Path, sealed: tuple[Run, ...], found: Iterable[Evaluation]) -> set[Path]:

@@ -1,114 +1,250 @@
-"""How good, and how sure: intervals and paired differences from counts per problem.
+"""How good, and how sure: intervals and paired differences from one number a group.
 
 The unit of chance is the *group*: a problem with all its variants. Samples of one problem, seeds of
 one method and variants of one prompt are averaged (or, for robustness, taken at their worst) within
 the group before anything is resampled, because they tell nothing new about other problems.
-Intervals are 95 % percentile bootstraps over groups; they cover the draw of problems, not that of
-training seeds, whose spread is therefore given beside them.
+Intervals are 95 % percentile bootstraps: over groups where a method was trained with one seed, over
+groups and seeds, crossed, where it was trained with several (`metrics.seeded_means`).
 
 Differences are paired: both methods are resampled on the same groups. P-values of all pairs of
 methods on one model and task are adjusted together (Holm 1979), which stays valid for the pair that
-looks best after the fact.
+looks best after the fact. On fewer than `FEW` groups the bootstrap finds differences too easily;
+there the p-value is that of a test that changes signs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from astraios.analysis import style
-from astraios.analysis.columns import rows_of
-from astraios.metrics import bootstrap_difference, bootstrap_mean
-from astraios.records import Outcome, RunKind
+from astraios.analysis.reading import ALL
+from astraios.metrics import Floats, Interval, interval, seeded_means, sign_p_value
+from astraios.metrics.paired import (
+    adjusted,
+    cohens_h,
+    odds_ratio,
+    paired_effect,
+    permutation_p_values,
+)
+
+__all__ = ["ALL", "FEW", "LEVEL", "Cell", "cells", "difference", "holm", "pairs", "pass_rates",
+           "rates", "units"]  # fmt: skip
 
 LEVEL = 0.05
 """Differences with a smaller adjusted p-value are called certain."""
+FEW = 20
+"""Groups below which p-values come from changes of signs."""
 
-ALL = "all"
-"""The slice of a robust task that takes all its transformations together."""
+Mask = NDArray[np.bool_]
+NAN = float("nan")
+RATES = ("value", "low", "high", "n", "n_seeds", "seed_low", "seed_high")
+PAIRS = (
+    "model", "task", "a", "b", "value", "low", "high", "p_value", "n", "p_holm", "n_pairs",
+    "p_bh", "test", "effect", "effect_paired", "odds_ratio", "spread",
+)  # fmt: skip
 
-PROBLEM = ("model", "method", "seed", "task", "problem_id", "group", "slice")
-IDENTITY = (style.FULL, "lora", "ia3")
-"""Methods that leave the model as it is until the first step: they start at the base's loss."""
+
+@dataclass(frozen=True)
+class Cell:
+    """The values of some methods on the groups of one model and task (and slice, ...)."""
+
+    key: tuple[Any, ...]
+    groups: tuple[str, ...]
+    """Sorted by name."""
+    arms: Mapping[str, Floats]
+    """Method -> a row a seed, a column a group; NaN where there is no value."""
+
+    def on(self, groups: Sequence[str], method: str) -> Floats:
+        """The values of `method` on these groups, in their order; NaN where there are none."""
+        places = {group: place for place, group in enumerate(self.groups)}
+        arm = self.arms[method]
+        padded = np.hstack([arm, np.full((len(arm), 1), NAN)])
+        return padded[:, [places.get(group, -1) for group in groups]]
+
+    def means(self, method: str) -> Floats:
+        """Mean over the seeds, one a group; NaN where no seed has a value."""
+        return seed_means(self.arms[method])
+
+    def known(self, method: str) -> Mask:
+        """Which groups have a value of some seed."""
+        return known_groups(self.arms[method])
 
 
-def problems(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts counted per arm, task and problem: `n` judged, `n_passed`, `n_faults`, `rate`.
+def known_groups(arm: Floats) -> Mask:
+    """Which columns have a value in some row."""
+    return np.asarray(np.isfinite(arm).any(axis=0))
 
-    A fault is ours and never counts as a failure; where all samples are faults, `rate` is missing.
-    """
-    keys = list(PROBLEM)
-    counted = verdicts[keys].assign(
-        n=(verdicts["outcome"] != Outcome.FAULT).astype("int32"),
-        n_passed=(verdicts["outcome"] == Outcome.PASSED).astype("int32"),
-        n_faults=(verdicts["outcome"] == Outcome.FAULT).astype("int32"),
-    )
-    found = counted.groupby(keys, observed=True, sort=False).sum().reset_index()
-    found["rate"] = found["n_passed"] / found["n"].where(found["n"] > 0)
-    text = [key for key in keys if key != "seed"]
-    return found.astype(dict.fromkeys(text, str))  # categories of two columns cannot be compared
+
+def seed_means(arm: Floats) -> Floats:
+    """Mean over the rows of what is known; NaN in a column without any."""
+    known = np.isfinite(arm)
+    n = known.sum(0)
+    sums = np.where(known, arm, 0.0).sum(0)
+    return np.where(n > 0, sums / np.maximum(n, 1), NAN)
+
+
+def cells(units: pd.DataFrame, by: Sequence[str]) -> Iterator[Cell]:
+    """`units` (columns `by`, `method, seed, group, value`) as arrays, a cell for each of `by`."""
+    for key, rows in units.groupby(list(by), observed=True, sort=False):
+        groups, names = pd.factorize(rows["group"], sort=True)
+        methods, titles = pd.factorize(rows["method"])
+        values = rows["value"].to_numpy(dtype="float64")
+        seeds = rows["seed"].to_numpy()
+        arms = {}
+        for place, method in enumerate(titles):
+            own = methods == place
+            which, known_seeds = pd.factorize(seeds[own], sort=True)
+            arm = np.full((len(known_seeds), len(names)), NAN)
+            arm[which, groups[own]] = values[own]
+            arms[str(method)] = arm
+        yield Cell(key, tuple(map(str, names)), arms)
+
+
+def units(problems: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean rate of every arm, task, group (and `by`) over the problems of the group."""
+    keys = ["model", "method", "task", *by, "seed", "group"]
+    means = problems.groupby(keys, observed=True, sort=False)["rate"].mean()
+    return means.rename("value").reset_index()
 
 
 def pass_rates(problems: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """pass@1 per model, method and task (and `by`), with its interval.
 
+    Args:
+        problems: counts a problem; see `tallies.problems`.
+        by: further columns of `problems`, such as its slice.
+
     Returns:
-        Columns `value, low, high` (fractions), `n` (groups), `n_seeds`, `seed_low, seed_high` (the
-        lowest and highest seed), `n_samples`, `n_faults`.
+        The columns of `rates`, and `n_samples, n_faults`.
     """
     keys = ["model", "method", "task", *by]
-    rows = []
-    for key, cell in problems.groupby(keys, observed=True, sort=False):
-        units = _units(cell)
-        row: dict[str, Any] = dict(zip(keys, key, strict=True))
-        per_seed = cell.groupby("seed", observed=True)["rate"].mean()
-        row |= {
-            **_interval(units),
-            "n": len(units),
-            "n_seeds": len(per_seed),
-            "seed_low": per_seed.min(),
-            "seed_high": per_seed.max(),
-            "n_samples": int(cell["n"].sum()),
-            "n_faults": int(cell["n_faults"].sum()),
-        }
-        rows.append(row)
-    columns = ("value", "low", "high", "n", "n_seeds", "seed_low", "seed_high")
-    return pd.DataFrame(rows, columns=pd.Index([*keys, *columns, "n_samples", "n_faults"]))
+    found = rates(units(problems, by), ("model", "task", *by))
+    sums = problems.groupby(keys, observed=True, sort=False)[["n", "n_faults"]].sum()
+    sums = sums.rename(columns={"n": "n_samples"}).reset_index()
+    found = sums.merge(found, on=keys, how="left", validate="one_to_one")
+    return found[[*keys, *RATES, "n_samples", "n_faults"]]
 
 
-def pairs(problems: pd.DataFrame) -> pd.DataFrame:
+def rates(units: pd.DataFrame, by: Sequence[str] = ("model", "task")) -> pd.DataFrame:
+    """Mean value of every method of every cell, with its interval.
+
+    Returns:
+        Columns `by`, `method`, `value, low, high` (fractions), `n` (groups), `n_seeds`, `seed_low,
+        seed_high` (the lowest and highest seed). Without any value they are NaN and `n` is 0.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for cell in cells(units, by):
+        found = dict(_resampled(cell, ((method,) for method in cell.arms)))
+        for method, arm in cell.arms.items():
+            known = cell.known(method)
+            n = int(known.sum())
+            ends = Interval(NAN, NAN, NAN)
+            if n:
+                ends = _within(found[method,][:, 0], float(cell.means(method)[known].mean()))
+            per_seed = seed_means(arm.T)
+            judged = per_seed[np.isfinite(per_seed)]
+            spread = (float(judged.min()), float(judged.max())) if n else (NAN, NAN)
+            row = (*cell.key, method, ends.value, ends.low, ends.high, n, len(arm), *spread)
+            rows.append(row)
+    return pd.DataFrame(rows, columns=pd.Index([*by, "method", *RATES]))
+
+
+def pairs(units: pd.DataFrame) -> pd.DataFrame:
     """Every pair of methods on every model and task: `a` minus `b` on the groups both have.
 
     Returns:
-        Columns `model, task, a, b, value, low, high, p_value, p_holm, n, n_pairs`.
+        Columns `model, task, a, b, value, low, high, p_value, n, p_holm, n_pairs`, and
+
+        p_bh            adjusted by Benjamini and Hochberg instead of Holm
+        test            what `p_value` comes from: "bootstrap" or "permutation"
+        effect          Cohen's h of the two means
+        effect_paired   Cohen's d_z: mean over standard deviation of the differences
+        odds_ratio      of the two means
+        spread          standard deviation of the differences between groups
     """
     rows: list[dict[str, Any]] = []
-    for (model, task), cell in problems.groupby(["model", "task"], observed=True, sort=False):
-        units = {method: _units(cell[cell["method"] == method]) for method in set(cell["method"])}
-        found: list[dict[str, Any]] = []
-        for a, b in combinations(style.order(units), 2):
-            both = pd.concat([units[a], units[b]], axis=1, join="inner")
-            found.append(
-                {
-                    "model": model,
-                    "task": task,
-                    "a": a,
-                    "b": b,
-                    **_difference(both.iloc[:, 0], both.iloc[:, 1]),
-                    "n": len(both),
-                }
-            )
-        adjusted = holm([row["p_value"] for row in found])
-        rows += [
-            {**row, "p_holm": p, "n_pairs": len(found)}
-            for row, p in zip(found, adjusted, strict=True)
-        ]
-    columns = ("model", "task", "a", "b", "value", "low", "high", "p_value", "n", "p_holm")
-    return pd.DataFrame(rows, columns=pd.Index([*columns, "n_pairs"]))
+    for cell in cells(units, ("model", "task")):
+        names = list(combinations(style.order(cell.arms), 2))
+        resampled = dict(_resampled(cell, names))
+        chance = _by_signs(cell, names)
+        found = [_pair(cell, pair, resampled.get(pair), chance.get(pair, NAN)) for pair in names]
+        raw = [row["p_value"] for row in found]
+        for row, holm, fdr in zip(found, adjusted(raw), adjusted(raw, "fdr_bh"), strict=True):
+            rows.append({**row, "p_holm": holm, "p_bh": fdr, "n_pairs": len(found)})
+    return pd.DataFrame(rows, columns=pd.Index(PAIRS))
+
+
+def _within(drawn: Floats, value: float) -> Interval:
+    """Shares lie between 0 and 1; that of a problem over widened draws of seeds need not."""
+    return interval(np.clip(drawn, 0, 1), value)
+
+
+def _pair(
+    cell: Cell, pair: tuple[str, str], resampled: Floats | None, by_signs: float
+) -> dict[str, Any]:
+    a, b = pair
+    row: dict[str, Any] = {"model": cell.key[0], "task": cell.key[1], "a": a, "b": b}
+    both = cell.known(a) & cell.known(b)
+    row["n"] = n = int(both.sum())
+    if resampled is None:
+        names = ("value", "low", "high", "p_value", "effect", "effect_paired", "odds_ratio")
+        return {**row, **dict.fromkeys((*names, "spread"), NAN), "test": ""}
+    left, right = cell.means(a)[both], cell.means(b)[both]
+    differences = left - right
+    drawn = resampled[:, 0] - resampled[:, 1]
+    ends = interval(drawn, float(differences.mean()))
+    few = n < FEW
+    return {
+        **row,
+        "value": ends.value,
+        "low": ends.low,
+        "high": ends.high,
+        "p_value": by_signs if few else sign_p_value(drawn),
+        "test": "permutation" if few else "bootstrap",
+        "effect": cohens_h(float(left.mean()), float(right.mean())),
+        "effect_paired": paired_effect(differences),
+        "odds_ratio": odds_ratio(float(left.mean()), float(right.mean())),
+        "spread": float(differences.std(ddof=1)) if n > 1 else NAN,
+    }
+
+
+def _resampled(
+    cell: Cell, wanted: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], Floats]]:
+    """Resampled means of each set of methods on the groups that all of the set have.
+
+    Sets with the same groups are resampled at once; sets without a group are left out.
+    """
+    alike: dict[bytes, list[tuple[str, ...]]] = {}
+    for methods in wanted:
+        both = np.logical_and.reduce([cell.known(method) for method in methods])
+        alike.setdefault(both.tobytes(), []).append(methods)
+    for mask, sets in alike.items():
+        both = np.frombuffer(mask, dtype=np.bool_)
+        if not both.any():
+            continue
+        names = list(dict.fromkeys(method for methods in sets for method in methods))
+        means = seeded_means({name: cell.arms[name][:, both] for name in names})
+        for methods in sets:
+            yield methods, means[:, [names.index(method) for method in methods]]
+
+
+def _by_signs(cell: Cell, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """P-values of pairs on few groups."""
+    found = {}
+    for a, b in names:
+        both = cell.known(a) & cell.known(b)
+        if 0 < both.sum() < FEW:
+            differences = cell.means(a)[both] - cell.means(b)[both]
+            found[a, b] = float(permutation_p_values(differences[:, None])[0])
+    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -119,14 +255,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
         raw        0.01  0.04  0.03
         adjusted   0.03  0.06  0.06      3 x 0.01, 2 x 0.03, then no less than the one before
     """
-    known = [place for place, p in enumerate(p_values) if not np.isnan(p)]
-    known.sort(key=lambda place: p_values[place])
-    adjusted = [float("nan")] * len(p_values)
-    floor = 0.0
-    for rank, place in enumerate(known):
-        floor = min(1.0, max(floor, (len(known) - rank) * p_values[place]))
-        adjusted[place] = floor
-    return adjusted
+    return adjusted(p_values, "holm")
 
 
 def difference(pairs: pd.DataFrame, model: str, task: str, a: str, b: str) -> pd.Series | None:
@@ -141,111 +270,6 @@ def difference(pairs: pd.DataFrame, model: str, task: str, a: str, b: str) -> pd
     row = found.iloc[0].copy()
     row["a"], row["b"] = a, b
     row["value"], row["low"], row["high"] = -row["value"], -row["high"], -row["low"]
+    row["effect"], row["effect_paired"] = -row["effect"], -row["effect_paired"]
+    row["odds_ratio"] = 1 / row["odds_ratio"] if row["odds_ratio"] != 0 else float("inf")
     return row
-
-
-def robustness(problems: pd.DataFrame, task: str, nominal_task: str) -> pd.DataFrame:
-    """Perturbed against clean prompts, per transformation and for all of them together.
-
-    A group counts with its worst variant, as in ReCode (Wang et al. 2022, arXiv:2212.10264): with
-    one greedy sample a problem is solved robustly only if every variant of its prompt is. A group
-    with a variant that could not be judged is left out. `clean` is the same arm's rate on the same
-    groups as they stand in `nominal_task`, unperturbed.
-
-    Returns:
-        Columns `model, method, task, slice, value, low, high, clean, clean_low, clean_high, drop,
-        drop_low, drop_high, relative` (share of the clean rate that is lost), `n, n_faults`.
-    """
-    rows: list[dict[str, Any]] = []
-    here = problems[problems["task"] == task]
-    nominal = problems[problems["task"] == nominal_task]
-    nominal = nominal[nominal["problem_id"] == nominal["group"]]
-    for (model, method), cell in here.groupby(["model", "method"], observed=True, sort=False):
-        variants = cell[cell["group"] != cell["problem_id"]]
-        if variants.empty:
-            continue
-        own = nominal[(nominal["model"] == model) & (nominal["method"] == method)]
-        clean = _units(own[own["group"].isin(variants["group"].unique())])
-        for name in (ALL, *sorted(variants["slice"].unique())):
-            part = variants if name == ALL else variants[variants["slice"] == name]
-            rates = part.groupby(["seed", "group"], observed=True)["rate"]
-            worst = rates.agg(lambda rate: rate.min(skipna=False))
-            units = worst.groupby("group", observed=True).mean().dropna()
-            both = pd.concat([clean, units], axis=1, join="inner")
-            drop = _difference(both.iloc[:, 0], both.iloc[:, 1])
-            base = _interval(both.iloc[:, 0])
-            row: dict[str, Any] = {"model": model, "method": method, "task": task, "slice": name}
-            row |= {**_interval(units), **_named("clean", base), **_named("drop", drop)}
-            row["relative"] = drop["value"] / base["value"] if base["value"] else float("nan")
-            row |= {"n": len(units), "n_faults": int(part["n_faults"].sum())}
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _named(name: str, ends: dict[str, float]) -> dict[str, float]:
-    return {name: ends["value"], f"{name}_low": ends["low"], f"{name}_high": ends["high"]}
-
-
-def losses(steps: pd.DataFrame) -> pd.DataFrame:
-    """Validation loss before and after tuning, per arm; the untuned base has the two equal.
-
-    The base is not trained: its loss is that of a method which starts as the identity, at step 0.
-
-    Returns:
-        Columns `model, method, seed, start, final` (nats per target token), `n_steps`.
-    """
-    tuned = steps[(steps["kind"] == RunKind.TRAIN) & steps["validation_loss"].notna()]
-    rows: list[dict[str, Any]] = []
-    for (model, method, seed), run in tuned.groupby(["model", "method", "seed"], sort=False):
-        run = run.sort_values("step", kind="stable")
-        rows.append(
-            {
-                "model": model,
-                "method": method,
-                "seed": seed,
-                "start": run["validation_loss"].iloc[0] if run["step"].iloc[0] == 0 else np.nan,
-                "final": run["validation_loss"].iloc[-1],
-                "n_steps": int(run["step"].iloc[-1]),
-            }
-        )
-    columns = pd.Index(("model", "method", "seed", "start", "final", "n_steps"))
-    found = pd.DataFrame(rows, columns=columns)
-    for model in found["model"].unique():
-        own = found[(found["model"] == model) & found["start"].notna()]
-        known = set(own["method"])
-        like = own[own["method"] == next((name for name in IDENTITY if name in known), "")]
-        base = [
-            {**row, "method": style.BASE, "final": row["start"], "n_steps": 0}
-            for row in rows_of(like)
-        ]
-        if base:
-            found = pd.concat([found, pd.DataFrame(base)], ignore_index=True)
-    return found
-
-
-# --- one number a group -----------------------------------------------------------------------
-
-
-def _units(cell: pd.DataFrame) -> pd.Series:
-    """Mean rate per group, over its problems and seeds; groups with faults only are left out."""
-    per_problem = cell.groupby(["group", "problem_id"], observed=True)["rate"].mean()
-    return per_problem.groupby("group", observed=True).mean().dropna().sort_index()
-
-
-def _interval(units: pd.Series) -> dict[str, float]:
-    if not len(units):
-        return dict.fromkeys(("value", "low", "high"), float("nan"))
-    found = bootstrap_mean(units.to_numpy(dtype="float64"))
-    return {"value": found.value, "low": found.low, "high": found.high}
-
-
-def _difference(a: pd.Series, b: pd.Series) -> dict[str, float]:
-    if not len(a):
-        return dict.fromkeys(("value", "low", "high", "p_value"), float("nan"))
-    found = bootstrap_difference(a.to_numpy(dtype="float64"), b.to_numpy(dtype="float64"))
-    return {
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "p_value": found.p_value,
-    }

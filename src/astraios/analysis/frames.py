@@ -4,14 +4,17 @@
     steps      training and pretraining, one row a record
     costs      one row a run that has a cost
     scores     one row a score, as the task computed it
-    verdicts   one row a verdict, without its message
+    outcomes   one row an arm, task, slice, CWE and outcome: how many verdicts
     problems   one row an arm, task and problem: samples counted, passed, faults
+    units      one row an arm, task and group: its value by the task's primary metric
 
-and, computed from `problems` when first asked for (see `comparison.py`):
+and, computed from them when first asked for (see `comparison.py`):
 
-    pass_rates   one row an arm and task, with interval and seed spread
-    pairs        one row a pair of methods, model and task: difference, interval, Holm p-value
-    robustness   one row a model, method and transformation: clean, perturbed, drop
+    quality        one row a model, method and task: primary metric, interval, seed spread, chance
+    quality_pairs  one row a pair of methods, model and task: difference, interval, p-values, effect
+    pass_rates     as `quality`, of tasks scored by pass@1 alone
+    pairs          as `quality_pairs`, of the same tasks
+    robustness     one row a model, method and transformation: clean, perturbed, drop
 
 An *arm* is a base model, a method and a seed (see `arms.py`). What the study file promises and no
 sealed run holds stays a hole: it is listed in `notes` and printed as a dash, never filled.
@@ -19,29 +22,29 @@ sealed run holds stays a hole: it is listed in `notes` and printed as a dash, ne
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from astraios.analysis import arms, comparison, style
+from astraios.analysis import arms, comparison, losses, robustness, style, tallies
 from astraios.analysis.arms import Evaluation
-from astraios.analysis.columns import Coded, read_columns, rows_of
+from astraios.analysis.columns import rows_of
+from astraios.analysis.loading import costs_of, facts_of, runs_of, scores_of, steps_of, where
 from astraios.analysis.studyfile import StudyFile, read_study_file
-from astraios.errors import DataError, MissingDataError
-from astraios.files import read_json
-from astraios.records import Cost, Outcome, RunKind, Score, Step, Verdict
+from astraios.analysis.tallies import METRICS, Kind
+from astraios.errors import MissingDataError, UnknownNameError
+from astraios.records import ArmFacts, RunKind
 from astraios.runs import Run, find_runs
 
-KEYS = ("model", "method", "seed", "task")
-VERDICT_TEXT = ("problem_id", "group", "slice", "outcome")
-VERDICT_NUMBERS = ("index", "wall_s", "cpu_s", "peak_mib")
-SECURITY = frozenset({Outcome.VULNERABLE, Outcome.SAFE})
-"""Tasks with these outcomes are not scored by the share of samples that pass."""
+if TYPE_CHECKING:
+    import polars as pl
+
+TRAINED_HERE = "counted when it was trained"
+"""Source of the trainable parameters of a tuning of this study."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +57,55 @@ class Frames:
     steps: pd.DataFrame
     costs: pd.DataFrame
     scores: pd.DataFrame
-    verdicts: pd.DataFrame
-    problems: pd.DataFrame
+    counts: pl.DataFrame
+    """How many verdicts of each kind an arm has on a task; see `tallies`."""
+    worst: pl.DataFrame
+    """Completions of variants of a problem, taken together; see `reading.Counts`."""
+    arm_facts: tuple[ArmFacts, ...]
+    """What is known of models that were not trained here."""
     evaluations: tuple[Evaluation, ...]
     sealed: tuple[Run, ...]
     notes: tuple[str, ...]
     """What is missing or was left out, in whole sentences."""
 
     @cached_property
+    def problems(self) -> pd.DataFrame:
+        """Counts per arm, task and problem; see `tallies.problems`."""
+        return tallies.problems(self.counts)
+
+    @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        """Counts per arm, task, slice, CWE and outcome; see `tallies.outcomes`."""
+        return tallies.outcomes(self.counts)
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """The primary value of every arm, task and group; see `tallies.units`."""
+        return tallies.units(self.counts, self.worst, self._kinds)
+
+    @cached_property
+    def _kinds(self) -> dict[str, Kind]:
+        return tallies.kinds(self.counts, self.scores)
+
+    def task_kind(self, task: str) -> str:
+        """How `task` is scored: "pass", "robust", "classification" or "security".
+
+        Raises:
+            UnknownNameError: if it was not judged.
+        """
+        if task not in self._kinds:
+            raise UnknownNameError("judged task", task, self.tasks)
+        return str(self._kinds[task])
+
+    def primary_metric(self, task: str) -> str:
+        """What the mean of a task's `units` is called: "pass@1", "robust-pass@1", ..."""
+        return METRICS[Kind(self.task_kind(task))]
+
+    @cached_property
     def sizes(self) -> Mapping[str, int]:
-        """Base model -> its parameters, where a cost says so."""
-        return _sizes(self.costs)
+        """Base model -> its parameters, where a cost or `arms.jsonl` says so."""
+        told = {facts.model: facts.total_parameters for facts in self.arm_facts}
+        return {**told, **_sizes(self.costs)}
 
     @cached_property
     def models(self) -> tuple[str, ...]:
@@ -81,14 +122,13 @@ class Frames:
     def tasks(self) -> tuple[str, ...]:
         """Judged tasks, in the study file's order, then by name."""
         places = {task: place for place, task in enumerate(self.study.tasks)}
-        seen = set(self.problems["task"].unique())
+        seen = set(self._kinds)
         return tuple(sorted(seen, key=lambda task: (places.get(task, len(places)), task)))
 
     @cached_property
     def robust_tasks(self) -> tuple[str, ...]:
         """Tasks made of variants of other problems (ReCode and its like)."""
-        variants = self.problems[self.problems["group"] != self.problems["problem_id"]]
-        return tuple(task for task in self.tasks if task in set(variants["task"].unique()))
+        return tuple(task for task in self.tasks if self._kinds[task] is Kind.ROBUST)
 
     @cached_property
     def pass_tasks(self) -> tuple[str, ...]:
@@ -96,11 +136,7 @@ class Frames:
 
         Not those whose scores have a chance level: a share of right answers without it misleads.
         """
-        outcomes = self.verdicts[["task", "outcome"]].drop_duplicates()
-        secure = set(outcomes[outcomes["outcome"].isin(list(SECURITY))]["task"])
-        guessed = set(self.scores[self.scores["chance"].notna()]["task"])
-        others = secure | guessed | set(self.robust_tasks)
-        return tuple(task for task in self.tasks if task not in others)
+        return tuple(task for task in self.tasks if self._kinds[task] is Kind.PASS)
 
     @cached_property
     def qualified_scores(self) -> pd.DataFrame:
@@ -141,7 +177,7 @@ class Frames:
     @cached_property
     def priced(self) -> bool:
         """Whether the trained parameters of some method judged on the headline task are known."""
-        return self._on_headline(self.tunings)
+        return self._on_headline(self.trainable)
 
     @cached_property
     def forecast(self) -> bool:
@@ -172,22 +208,44 @@ class Frames:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """Paired differences between methods; see `comparison.pairs`."""
-        return comparison.pairs(self._plain_problems)
+        """Paired differences of pass@1 between methods; see `comparison.pairs`."""
+        return self.quality_pairs[self.quality_pairs["task"].isin(self.pass_tasks)]
+
+    @cached_property
+    def quality(self) -> pd.DataFrame:
+        """The primary metric of every model, method and task, of whatever kind.
+
+        Returns:
+            Columns `model, method, task, metric, value, low, high, n, n_seeds, seed_low, seed_high,
+            n_faults, chance` (what the most frequent answer gets; NaN where guessing has no rate).
+        """
+        keys = ["model", "method", "task"]
+        faults = self.problems.groupby(keys, sort=False)["n_faults"].sum().reset_index()
+        found = faults.merge(comparison.rates(self.units), on=keys, how="left")
+        found = found.merge(tallies.majorities(self.counts), on=keys, how="left")
+        found["n"] = found["n"].fillna(0).astype("int64")
+        found["n_seeds"] = found["n_seeds"].fillna(0).astype("int64")
+        found["metric"] = [self.primary_metric(task) for task in found["task"]]
+        return found[[*keys, "metric", *comparison.RATES, "n_faults", "chance"]]
+
+    @cached_property
+    def quality_pairs(self) -> pd.DataFrame:
+        """Paired differences of the primary metric, tasks of all kinds; see `comparison.pairs`."""
+        return comparison.pairs(self.units)
 
     @cached_property
     def robustness(self) -> pd.DataFrame:
-        """Perturbed against clean prompts; see `comparison.robustness`."""
+        """Perturbed against clean prompts; see `robustness.robustness`."""
         parts = [
-            comparison.robustness(self.problems, task, self._nominal_task(task))
+            robustness.robustness(self.worst, self.problems, task, self._nominal_task(task))
             for task in self.robust_tasks
         ]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     @cached_property
     def losses(self) -> pd.DataFrame:
-        """First and last validation loss of every arm; see `comparison.losses`."""
-        return comparison.losses(self.steps)
+        """First and last validation loss of every arm; see `losses.losses`."""
+        return losses.losses(self.steps)
 
     def _nominal_task(self, robust: str) -> str:
         """Where the unperturbed problems of a robust task are: in itself or in a plain task."""
@@ -204,6 +262,23 @@ class Frames:
     def tunings(self) -> pd.DataFrame:
         """Costs of the trainings that count, one row an arm."""
         return self.costs[(self.costs["kind"] == RunKind.TRAIN) & self.costs["counted"].eq(True)]
+
+    @cached_property
+    def trainable(self) -> pd.DataFrame:
+        """Trainable parameters of every tuned model: of trainings here, else of `arms.jsonl`.
+
+        Returns:
+            Columns `model, method, trainable_parameters, source` (how the number is known).
+        """
+        own = self.tunings.groupby(["model", "method"], sort=False)["trainable_parameters"].max()
+        found = own.reset_index().assign(source=TRAINED_HERE)
+        known = set(zip(found["model"], found["method"], strict=True))
+        told = [
+            facts.model_dump(include=set(found.columns))
+            for facts in self.arm_facts
+            if (facts.model, facts.method) not in known
+        ]
+        return pd.concat([found, pd.DataFrame(told, columns=found.columns)], ignore_index=True)
 
     @property
     def _plain_problems(self) -> pd.DataFrame:
@@ -227,121 +302,31 @@ def read_frames(root: Path) -> Frames:
     sealed = tuple(run for run in found if run.done)
     notes = []
     if len(sealed) < len(found):
-        names = ", ".join(_where(root, run) for run in found if not run.done)
+        names = ", ".join(where(root, run) for run in found if not run.done)
         notes.append(
             f"{len(found) - len(sealed)} of {len(found)} runs are not finished and are left out: "
             f"{_clip(names)}."
         )
-    evaluations, n_older = arms.evaluations(sealed)
-    if n_older:
-        notes.append(
-            f"{n_older} older judgings of an arm and task that was judged again are left out; "
-            "the latest counts."
-        )
-    counted = arms.counted(root, sealed, evaluations)
-    verdicts = _verdicts(evaluations)
+    judged = arms.evaluations(sealed)
+    counted = arms.counted(root, sealed, judged.evaluations)
+    counts, worst = tallies.read_counts(judged.evaluations)
     frames = Frames(
         root=root,
         study=study,
-        runs=_runs(root, sealed),
-        steps=_steps(sealed, counted),
-        costs=_costs(sealed, counted),
-        scores=_scores(evaluations),
-        verdicts=verdicts,
-        problems=comparison.problems(verdicts),
-        evaluations=evaluations,
+        runs=runs_of(root, sealed),
+        steps=steps_of(sealed, counted),
+        costs=costs_of(sealed, counted),
+        scores=scores_of(judged.evaluations),
+        counts=counts,
+        worst=worst,
+        arm_facts=facts_of(root),
+        evaluations=judged.evaluations,
         sealed=sealed,
         notes=(),
     )
-    notes += [*arms.mixed_versions(evaluations), *_holes(frames)]
+    notes += [*judged.notes, *_holes(frames)]
     object.__setattr__(frames, "notes", tuple(notes))
     return frames
-
-
-# --- frames -----------------------------------------------------------------------------------
-
-
-def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
-    """A frame that has its columns even without rows."""
-    return pd.DataFrame(rows, columns=pd.Index(columns))
-
-
-def _runs(root: Path, sealed: tuple[Run, ...]) -> pd.DataFrame:
-    rows = [
-        {
-            "kind": str(run.manifest.kind),
-            **asdict(arm),
-            "folder": _where(root, run),
-            "run_id": run.manifest.run_id,
-            "fingerprint": run.manifest.fingerprint,
-            "sandbox": run.manifest.environment.get("sandbox", ""),
-            "started": run.manifest.started,
-            "finished": run.manifest.finished,
-        }
-        for run, arm in zip(sealed, arms.arms(sealed), strict=True)
-    ]
-    columns = ("folder", "run_id", "fingerprint", "sandbox", "started", "finished")
-    return _frame(rows, ("kind", *KEYS, *columns))
-
-
-def _steps(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
-    rows = []
-    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
-        if run.folder in counted:
-            keys = {"kind": str(run.manifest.kind), **{key: getattr(arm, key) for key in KEYS[:3]}}
-            rows += [{**keys, **step.model_dump()} for step in run.read("metrics", Step)]
-    return _frame(rows, ("kind", *KEYS[:3], *Step.model_fields))
-
-
-def _costs(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
-    rows = []
-    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
-        path = run.folder / "cost.json"
-        if path.exists():
-            cost = read_json(path, Cost).model_dump()
-            keys = {"kind": str(run.manifest.kind), **asdict(arm), "counted": run.folder in counted}
-            rows.append({**keys, **cost})
-    return _frame(rows, ("kind", *KEYS, "counted", *Cost.model_fields))
-
-
-def _scores(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
-    rows = []
-    for evaluation in evaluations:
-        path = evaluation.judge.folder / "scores.json"
-        if not path.exists():
-            continue
-        try:
-            scores = [Score.model_validate(value) for value in json.loads(path.read_bytes())]
-        except (ValueError, TypeError):
-            raise DataError(
-                f"{path}: not a list of scores; remove {str(path.parent)!r} and judge again"
-            ) from None
-        keys = asdict(evaluation.arm)
-        rows += [{**score.model_dump(), **keys} for score in scores]
-    names = tuple(name for name in Score.model_fields if name not in KEYS)
-    return _frame(rows, (*KEYS, *names))
-
-
-def _verdicts(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
-    text = {name: Coded() for name in ("model", "method", "task", *VERDICT_TEXT)}
-    numbers: dict[str, list[Any]] = {name: [] for name in ("seed", *VERDICT_NUMBERS)}
-    for evaluation in evaluations:
-        wanted = (*VERDICT_TEXT, *VERDICT_NUMBERS)
-        columns = read_columns(evaluation.judge, "verdicts", Verdict, wanted)
-        n = len(columns["problem_id"])
-        for name in ("model", "method", "task"):
-            text[name].repeat(getattr(evaluation.arm, name), n)
-        for name in VERDICT_TEXT:
-            text[name].extend(columns[name])
-        numbers["seed"].append(pd.Series(evaluation.arm.seed, index=range(n), dtype="int32"))
-        for name in VERDICT_NUMBERS:
-            kind = "int32" if name == "index" else "float32"
-            numbers[name].append(pd.Series(columns[name], dtype=kind))
-    joined = {
-        name: pd.concat(parts, ignore_index=True) if parts else pd.Series(dtype="float32")
-        for name, parts in numbers.items()
-    }
-    return pd.DataFrame({**{name: coded.column() for name, coded in text.items()}, **joined})
 
 
 def _sizes(costs: pd.DataFrame) -> dict[str, int]:
@@ -371,15 +356,12 @@ def _holes(frames: Frames) -> list[str]:
         for method in frames.study.methods
         for task in frames.study.tasks
         if (model, method, task) not in judged
+        and (model, method, task.partition("@")[0]) not in judged
     ]
     if not missing:
         return []
     n_cells = len(frames.study.models) * len(frames.study.methods) * len(frames.study.tasks)
     return [f"{len(missing)} of {n_cells} cells have no result yet: {_clip(', '.join(missing))}."]
-
-
-def _where(root: Path, run: Run) -> str:
-    return run.folder.relative_to(root).as_posix()
 
 
 def _clip(text: str, limit: int = 300) -> str:

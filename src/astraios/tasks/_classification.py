@@ -21,8 +21,8 @@ from typing import Literal
 import numpy as np
 
 from astraios.records import Score
-from astraios.tasks import _confusion as confusion
-from astraios.tasks._confusion import INVALID, Floats, Guess, Metric, best_guess, guessed
+from astraios.metrics import confusion
+from astraios.metrics.confusion import INVALID, Floats, Guess, Metric, best_guess, guessed
 
 N_RESAMPLES = 10_000
 TAIL = 0.025

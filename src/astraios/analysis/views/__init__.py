@@ -28,7 +28,7 @@ NEEDS = MappingProxyType(
         "priced": "a judged method with a recorded training cost",
         "steps": "training records",
         "costs": "runs with a cost",
-        "verdicts": "verdicts",
+        "outcomes": "verdicts",
         "qualified_scores": "scores with a chance level or a caveat",
         "headline_task": "a judged task that is scored by passing tests",
         "several_models": "base models of more than one size",

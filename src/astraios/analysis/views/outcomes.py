@@ -15,7 +15,8 @@ from astraios.records import Outcome
 def render(frames: Frames) -> Table:
     """One row per model, method and task; only outcomes that occur have a column."""
     keys = ["model", "task", "method"]
-    counts = frames.verdicts.groupby([*keys, "outcome"], observed=True).size().unstack(fill_value=0)
+    verdicts = frames.outcomes
+    counts = verdicts.groupby([*keys, "outcome"])["n"].sum().unstack(fill_value=0)
     seen = [outcome for outcome in Outcome if outcome in counts.columns]
     if Outcome.FAULT not in seen:  # always printed: its absence is a claim too
         seen.append(Outcome.FAULT)
@@ -34,13 +35,14 @@ def render(frames: Frames) -> Table:
     ]
     if frames.several_models:
         columns.insert(0, Column("model", "Model"))
-    n_faults = int((frames.verdicts["outcome"] == Outcome.FAULT).sum())
+    n = int(verdicts["n"].sum())
+    n_faults = int(verdicts[verdicts["outcome"] == Outcome.FAULT]["n"].sum())
     caption = (
-        f"What became of {len(frames.verdicts):,} completions, all seeds together. A fault is a "
+        f"What became of {n:,} completions, all seeds together. A fault is a "
         f"failure of the engine or the grader, never the model's: {n_faults} here. "
         f"Sandbox: {sandbox(frames)}."
     )
     return Table(tuple(columns), tuple(rows), caption)
 
 
-view = View("Outcomes", 50, ("verdicts",), render, section="outcomes")
+view = View("Outcomes", 50, ("outcomes",), render, section="outcomes")

@@ -1,0 +1,91 @@
+"""Small files of run folders as data frames: manifests, training records, costs, scores."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from astraios.analysis import arms
+from astraios.analysis.arms import Evaluation
+from astraios.errors import DataError
+from astraios.files import read_json, read_records
+from astraios.records import ArmFacts, Cost, Score, Step
+from astraios.runs import Run
+
+KEYS = ("model", "method", "seed", "task")
+ARM_FACTS = "arms.jsonl"
+
+
+def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    """A frame that has its columns even without rows."""
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def runs_of(root: Path, sealed: tuple[Run, ...]) -> pd.DataFrame:
+    rows = [
+        {
+            "kind": str(run.manifest.kind),
+            **asdict(arm),
+            "folder": where(root, run),
+            "run_id": run.manifest.run_id,
+            "fingerprint": run.manifest.fingerprint,
+            "sandbox": run.manifest.environment.get("sandbox", ""),
+            "started": run.manifest.started,
+            "finished": run.manifest.finished,
+        }
+        for run, arm in zip(sealed, arms.arms(sealed), strict=True)
+    ]
+    columns = ("folder", "run_id", "fingerprint", "sandbox", "started", "finished")
+    return _frame(rows, ("kind", *KEYS, *columns))
+
+
+def steps_of(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
+    rows = []
+    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
+        if run.folder in counted:
+            keys = {"kind": str(run.manifest.kind), **{key: getattr(arm, key) for key in KEYS[:3]}}
+            rows += [{**keys, **step.model_dump()} for step in run.read("metrics", Step)]
+    return _frame(rows, ("kind", *KEYS[:3], *Step.model_fields))
+
+
+def costs_of(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
+    rows = []
+    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
+        path = run.folder / "cost.json"
+        if path.exists():
+            cost = read_json(path, Cost).model_dump()
+            keys = {"kind": str(run.manifest.kind), **asdict(arm), "counted": run.folder in counted}
+            rows.append({**keys, **cost})
+    return _frame(rows, ("kind", *KEYS, "counted", *Cost.model_fields))
+
+
+def scores_of(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
+    rows = []
+    for evaluation in evaluations:
+        path = evaluation.judge.folder / "scores.json"
+        if not path.exists():
+            continue
+        try:
+            scores = [Score.model_validate(value) for value in json.loads(path.read_bytes())]
+        except (ValueError, TypeError):
+            raise DataError(
+                f"{path}: not a list of scores; remove {str(path.parent)!r} and judge again"
+            ) from None
+        keys = asdict(evaluation.arm)
+        rows += [{**score.model_dump(), **keys} for score in scores]
+    names = tuple(name for name in Score.model_fields if name not in KEYS)
+    return _frame(rows, (*KEYS, *names))
+
+
+def facts_of(root: Path) -> tuple[ArmFacts, ...]:
+    """What `root/arms.jsonl` says of models that were not trained here; nothing without it."""
+    return tuple(read_records(root / ARM_FACTS, ArmFacts))
+
+
+def where(root: Path, run: Run) -> str:
+    """The run's folder, relative to the study's."""
+    return run.folder.relative_to(root).as_posix()

@@ -1,0 +1,137 @@
+"""Two arms on the same problems: tests, effect sizes, adjusted p-values, and what could be seen.
+
+SciPy and statsmodels do what they offer; they are imported when they are needed, since a command
+that computes no statistics must not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from astraios.metrics import N_RESAMPLES, Floats
+
+__all__ = [
+    "adjusted",
+    "cohens_h",
+    "detectable_difference",
+    "odds_ratio",
+    "paired_effect",
+    "permutation_p_values",
+]
+
+Adjustment = Literal["holm", "fdr_bh"]
+
+EXACT_PROBLEMS = 13
+"""Up to this many problems all changes of signs are tried: 8,192 of them."""
+POWER = 0.8
+LEVEL = 0.05
+
+
+def adjusted(p_values: Sequence[float], method: Adjustment = "holm") -> list[float]:
+    """P-values that allow for how many there are; missing ones stay missing and are not counted.
+
+    Args:
+        p_values: of one family of tests.
+        method: `holm` keeps the chance of any false claim at the level (Holm 1979, Scandinavian
+            Journal of Statistics 6); `fdr_bh` the share of false claims among all claims (Benjamini
+            & Hochberg 1995, JRSS B 57), which is less strict.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    given = np.asarray(p_values, dtype=np.float64)
+    found = np.full(len(given), np.nan)
+    known = ~np.isnan(given)
+    if known.any():
+        found[known] = multipletests(given[known], method=method)[1]
+    return [float(value) for value in found]
+
+
+def permutation_p_values(
+    differences: Floats, *, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> Floats:
+    """Two-sided p-value of every column: could its mean be so far from zero if signs were chance?
+
+    If two methods are alike, each problem's difference could as well have the other sign
+    (Fisher 1935, The Design of Experiments, section 21). With up to `EXACT_PROBLEMS` rows all signs
+    are tried and the p-value is exact; else `n_resamples` draws, the observed one added.
+
+    Args:
+        differences: a row a problem, a column a pair of methods.
+        n_resamples: draws of signs where there are too many to try.
+        seed: of the draws.
+    """
+    n = len(differences)
+    if not n:
+        return np.full(differences.shape[1], np.nan)
+    observed = np.abs(differences.sum(0))
+    slack = 1e-9 * np.abs(differences).max(initial=0.0) * n  # equal sums differ by rounding
+    if n <= EXACT_PROBLEMS:
+        signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return np.asarray((np.abs(signs @ differences) >= observed - slack).mean(0))
+    random = np.random.default_rng(seed)
+    n_beyond = np.zeros(differences.shape[1])
+    rows = max(1, (1 << 20) // n)
+    for start in range(0, n_resamples, rows):
+        size = (min(rows, n_resamples - start), n)
+        signs = 1.0 - 2.0 * random.integers(0, 2, size=size, dtype=np.int8)
+        n_beyond += (np.abs(signs @ differences) >= observed - slack).sum(0)
+    return np.asarray((n_beyond + 1) / (n_resamples + 1))
+
+
+def cohens_h(a: float, b: float) -> float:
+    """`2 asin sqrt a - 2 asin sqrt b`: a difference of two shares that means the same everywhere.
+
+    Cohen 1988, Statistical Power Analysis, chapter 6: 0.2 is small, 0.5 medium, 0.8 large.
+    """
+    from statsmodels.stats.proportion import proportion_effectsize
+
+    return float(proportion_effectsize(min(max(a, 0.0), 1.0), min(max(b, 0.0), 1.0)))
+
+
+def paired_effect(differences: Floats) -> float:
+    """Mean of the differences in units of their standard deviation (Cohen's d_z).
+
+    Not a number where there are fewer than two, or all are equal.
+    """
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return float(differences.mean()) / spread if spread > 1e-12 else float("nan")
+
+
+def odds_ratio(a: float, b: float) -> float:
+    """Odds of `a` over odds of `b`; infinite or zero at the ends, not a number where both are."""
+    above, below = a * (1 - b), b * (1 - a)
+    if below > 0:
+        return above / below
+    return float("inf") if above > 0 else float("nan")
+
+
+def detectable_difference(
+    spread: float, n: int, *, level: float = LEVEL, power: float = POWER
+) -> float:
+    """The smallest true difference that a paired test of `n` problems finds with chance `power`.
+
+    `(t(1 - level / 2) + t(power)) sd / sqrt(n)`, with quantiles of Student's t of `n - 1` degrees
+    of freedom: the usual approximation of the power of a paired t-test (Bloom 1995, Evaluation
+    Review 19; for benchmarks of language models see Card et al. 2020, arXiv:2010.06595). Not a
+    number for fewer than two problems.
+
+    Args:
+        spread: standard deviation of the differences between problems.
+        n: problems.
+        level: two-sided; divided by the number of comparisons it allows for all of them.
+        power: chance to find a difference of this size.
+    """
+    if n < 2 or np.isnan(spread):
+        return float("nan")
+    return spread * _quantiles(n, level, power) / float(np.sqrt(n))
+
+
+@lru_cache(maxsize=4096)
+def _quantiles(n: int, level: float, power: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(1 - level / 2, n - 1) + t.ppf(power, n - 1))
