@@ -5,6 +5,7 @@ The figures of the paper's notebook, with what guessing gets drawn in.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -45,7 +46,7 @@ def render(frames: Frames) -> Figure:
                     axes.set_title(comprehension.title(task))
                 if not column:
                     axes.set_ylabel(LABELS[metric])
-                names = [_short(model) for model in frames.models]
+                names = [_short(model, frames.sizes.get(model)) for model in frames.models]
                 axes.set_xticks(range(len(names)), names)
                 axes.set_ylim(0, 100 * min(1.0, 1.15 * _highest(data, metric)))
         handles = {
@@ -132,9 +133,12 @@ def _highest(data: pd.DataFrame, metric: str) -> float:
     return float(own[["value", "high", "chance"]].max().max()) if len(own) else 1.0
 
 
-def _short(model: str) -> str:
-    """A name that fits under a small panel: `starcoderbase-1b` -> `1b`."""
-    return model.rpartition("-")[2] if len(model) > 8 and "-" in model else model
+def _short(model: str, size: int | None) -> str:
+    """What fits under a small panel: `starcoderbase-1b` -> `1b`; else the size, if it is known."""
+    last = model.rpartition("-")[2]
+    if re.fullmatch(r"[\d.]+[bmk]", last, re.IGNORECASE):
+        return last
+    return f"{size / 1e9:.0f}b" if size and size > 5e8 else model
 
 
 def _missing(frames: Frames, data: pd.DataFrame) -> str:

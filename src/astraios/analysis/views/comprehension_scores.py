@@ -96,7 +96,7 @@ def _guesses(tasks: list[str], cells: dict[tuple[str, str, str], dict[str, Any]]
     said = []
     for task in tasks:
         levels = {
-            f"{100 * cell['chance']:.1f}"
+            f"{100 * cell['chance']:.2f}"
             for (name, _, _), cell in cells.items()
             if name == task and cell.get("chance") is not None
         }
@@ -134,7 +134,7 @@ def _of_words(cells: dict[tuple[str, str, str], dict[str, Any]]) -> str:
     n = sum(abs(one) > 1e-9 for one, _ in changed)
     return (
         f"read by word, accuracy on all problems changes in {n} of {len(changed)} cells, the most "
-        f"by {100 * difference:+.1f} points ({', '.join(key)})."
+        f"by {100 * difference:+.2f} points ({', '.join(key)})."
     )
 
 

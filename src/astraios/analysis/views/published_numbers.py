@@ -15,7 +15,6 @@ from astraios.analysis.views import Need, View
 ORIGINS = {"regraded": "Graded by others", "figure": "Read off the notebook's plots"}
 OUTPUTS = "published"
 """The engine of runs that hold the published outputs."""
-LISTED = 3
 
 
 def both(frames: Frames) -> pd.DataFrame:
@@ -31,9 +30,9 @@ def both(frames: Frames) -> pd.DataFrame:
         for row in rows_of(scores)
     ]
     joined = published_numbers().merge(scores[of_outputs], on=KEYS)
-    joined["ours"] = 100 * joined["value"].astype(float)
+    joined["ours"] = (100 * joined["value"].astype(float)).round(4)
     joined = joined.rename(columns={"percent": "published"})
-    joined["difference"] = joined["ours"] - joined["published"]
+    joined["difference"] = (joined["ours"] - joined["published"]).round(4)
     return joined[[*KEYS, "origin", "published", "ours", "difference", "n_problems", "note"]]
 
 
