@@ -231,7 +231,7 @@ def _resampled(
         if not both.any():
             continue
         names = list(dict.fromkeys(method for methods in sets for method in methods))
-        means = seeded_means({name: cell.arms[name][:, both] for name in names})
+        means = seeded_means([(name, cell.arms[name][:, both]) for name in names])
         for methods in sets:
             yield methods, means[:, [names.index(method) for method in methods]]
 

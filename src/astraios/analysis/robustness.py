@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,43 +58,87 @@ def robustness(
     here = problems[(problems["task"] == task) & (problems["group"] != problems["problem_id"])]
     faults = here.groupby(["model", "method", "slice"], observed=True)["n_faults"].sum()
     rows: list[dict[str, Any]] = []
-    for cell in cells(perturbed, ("model", "slice")):
-        model, name = cell.key
-        for method in cell.arms:
+    found = cells(perturbed, ("model", "slice"))
+    for model, parts in groupby(sorted(found, key=_model), key=_model):
+        for method, name, values in _rows(list(parts), clean.get(model)):
             own_faults = faults.loc[model, method]
             n_faults = int(own_faults.sum() if name == ALL else own_faults.loc[name])
             row = {"model": model, "method": method, "task": task, "slice": name}
-            rows.append({**row, **_row(cell, clean.get(model), method), "n_faults": n_faults})
+            rows.append({**row, **values, "n_faults": n_faults})
     return _ordered(pd.DataFrame(rows, columns=pd.Index(COLUMNS)))
 
 
-def _row(perturbed: Cell, clean: Cell | None, method: str) -> dict[str, float]:
-    after = perturbed.arms[method]
-    before = np.full((1, len(perturbed.groups)), NAN)
-    if clean is not None and method in clean.arms:
-        before = clean.on(perturbed.groups, method)
-    known = known_groups(after)
-    both = np.asarray(known & known_groups(before))
-    row = {"n": int(known.sum()), **dict.fromkeys(COLUMNS[4:16], NAN)}
-    if known.any():
-        drawn = seeded_means({method: after[:, known]})[:, 0]
-        row |= _ends("value", drawn, _mean(after, known))
-    if not both.any():
+def _model(cell: Cell) -> str:
+    return str(cell.key[0])
+
+
+def _rows(parts: list[Cell], clean: Cell | None) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Method, transformation and numbers of one model; what has equal groups is drawn at once."""
+    wanted: dict[tuple[str, str], tuple[_Arm, _Arm, _Arm]] = {}
+    for cell in parts:
+        for method, after in cell.arms.items():
+            before = np.full((1, len(cell.groups)), NAN)
+            if clean is not None and method in clean.arms:
+                before = clean.on(cell.groups, method)
+            known = known_groups(after)
+            both = np.asarray(known & known_groups(before))
+            wanted[method, cell.key[1]] = (
+                _Arm(method, cell.groups, after, known),
+                _Arm(method, cell.groups, before, both),
+                _Arm(method, cell.groups, after, both),
+            )
+    drawn = _drawn([arm for arms in wanted.values() for arm in arms])
+    for (method, name), arms in wanted.items():
+        yield method, name, _row(*arms, drawn)
+
+
+@dataclass(frozen=True, eq=False)
+class _Arm:
+    """Values of a method, of which the groups in `mask` count."""
+
+    method: str
+    groups: tuple[str, ...]
+    values: Floats
+    mask: Mask
+
+    @property
+    def mean(self) -> float:
+        return float(seed_means(self.values)[self.mask].mean())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The groups that count."""
+        return tuple(group for group, counts in zip(self.groups, self.mask, strict=True) if counts)
+
+
+def _drawn(arms: list[_Arm]) -> dict[_Arm, Floats]:
+    """Resampled means. Equal names draw equal seeds: before and after are of the same models."""
+    alike: dict[tuple[str, ...], list[_Arm]] = {}
+    for arm in arms:
+        if arm.mask.any():
+            alike.setdefault(arm.names, []).append(arm)
+    found: dict[_Arm, Floats] = {}
+    for same in alike.values():
+        means = seeded_means([(arm.method, arm.values[:, arm.mask]) for arm in same])
+        found.update(zip(same, means.T, strict=True))
+    return found
+
+
+def _row(
+    perturbed: _Arm, before: _Arm, after: _Arm, drawn: Mapping[_Arm, Floats]
+) -> dict[str, float]:
+    row: dict[str, float] = {"n": int(perturbed.mask.sum()), **dict.fromkeys(COLUMNS[4:16], NAN)}
+    if perturbed in drawn:
+        row |= _ends("value", drawn[perturbed], perturbed.mean)
+    if before not in drawn:
         return row
-    # Equal names draw equal seeds: both are of the same tuned models.
-    first = seeded_means({method: before[:, both]})[:, 0]
-    then = seeded_means({method: after[:, both]})[:, 0]
-    start, end = _mean(before, both), _mean(after, both)
+    first, then, start, end = drawn[before], drawn[after], before.mean, after.mean
     row |= _ends("clean", first, start)
     row |= _ends("drop", first - then, start - end)
     if start > 0:
         solved = first > 0  # a resample of unsolved problems says nothing of a relative loss
         row |= _ends("relative", 1 - then[solved] / first[solved], 1 - end / start)
     return row
-
-
-def _mean(arm: Floats, groups: Mask) -> float:
-    return float(seed_means(arm)[groups].mean())
 
 
 def _ends(name: str, drawn: Floats, value: float) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Two arms on the same problems: tests, effect sizes, adjusted p-values, and what could be seen.
 
-SciPy and statsmodels do what they offer; they are imported when they are needed, since a command
-that computes no statistics must not wait for them.
+SciPy is imported where it is needed: a command that computes no statistics must not wait for it.
 """
 
 from __future__ import annotations
@@ -40,14 +39,28 @@ def adjusted(p_values: Sequence[float], method: Adjustment = "holm") -> list[flo
             Journal of Statistics 6); `fdr_bh` the share of false claims among all claims (Benjamini
             & Hochberg 1995, JRSS B 57), which is less strict.
     """
-    from statsmodels.stats.multitest import multipletests
-
     given = np.asarray(p_values, dtype=np.float64)
     found = np.full(len(given), np.nan)
     known = ~np.isnan(given)
     if known.any():
-        found[known] = multipletests(given[known], method=method)[1]
+        found[known] = _holm(given[known]) if method == "holm" else _fdr(given[known])
     return [float(value) for value in found]
+
+
+def _holm(p_values: Floats) -> Floats:
+    # By hand, as statsmodels' `multipletests` collects garbage at each call: a third of a second
+    # in a large process. The tests compare the two.
+    n = len(p_values)
+    order = np.argsort(p_values, kind="stable")
+    found = np.empty(n)
+    found[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(n, 0, -1)), 1.0)
+    return found
+
+
+def _fdr(p_values: Floats) -> Floats:
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p_values, method="bh"))
 
 
 def permutation_p_values(
@@ -87,9 +100,11 @@ def cohens_h(a: float, b: float) -> float:
 
     Cohen 1988, Statistical Power Analysis, chapter 6: 0.2 is small, 0.5 medium, 0.8 large.
     """
-    from statsmodels.stats.proportion import proportion_effectsize
+    return float(2 * (np.arcsin(np.sqrt(_share(a))) - np.arcsin(np.sqrt(_share(b)))))
 
-    return float(proportion_effectsize(min(max(a, 0.0), 1.0), min(max(b, 0.0), 1.0)))
+
+def _share(value: float) -> float:
+    return min(max(value, 0.0), 1.0)
 
 
 def paired_effect(differences: Floats) -> float:
