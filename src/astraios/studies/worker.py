@@ -98,30 +98,15 @@ class Worker:
         return event
 
     def _perform(self, job: Job, tell: Progress) -> str:
-        from astraios.studies.work import n_faults, work
-
-        setting = self._setting
-        if setting.perform is not None:
-            setting.perform(job, setting, tell, self._bases)
-            return ""
+        perform = self._setting.perform or _work
         patience = time.monotonic() + LOCK_PATIENCE_S
         while True:
             try:
-                work(
-                    job,
-                    setting.root,
-                    sandbox=setting.sandbox,
-                    data_dir=setting.data_dir,
-                    progress=tell,
-                    bases=self._bases,
-                )
-                break
+                return perform(job, self._setting, tell, self._bases) or ""
             except LockedRunError:
                 if time.monotonic() > patience:
                     raise
                 time.sleep(LOCK_EVERY_S)
-        n = n_faults(job, setting.root)
-        return f"{n} faults" if n else ""
 
     def forget(self) -> None:
         """Let go of the base model."""
@@ -141,6 +126,21 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _work(job: Job, setting: Setting, tell: Progress, bases: Bases) -> str:
+    from astraios.studies.work import n_faults, work
+
+    work(
+        job,
+        setting.root,
+        sandbox=setting.sandbox,
+        data_dir=setting.data_dir,
+        progress=tell,
+        bases=bases,
+    )
+    n = n_faults(job, setting.root)
+    return f"{n} faults" if n else ""
 
 
 def _lacked_memory(error: BaseException | None) -> bool:

@@ -57,8 +57,9 @@ class NoOptions(Config):
     """Options of a launcher that has none."""
 
 
-Perform = Callable[["Job", "Setting", Progress, "Bases"], None]
-"""Does a job: told the study's setting, whom to tell of progress, and the bases in memory."""
+Perform = Callable[["Job", "Setting", Progress, "Bases"], str | None]
+"""Does a job: told the study's setting, whom to tell of progress, and the bases in memory. Gives
+what is to be said of a job that is done, if anything."""
 
 
 @dataclass(frozen=True)

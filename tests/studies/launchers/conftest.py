@@ -1,0 +1,10 @@
+"""Modules of this folder are importable, in worker processes too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)  # spawned processes take it over
