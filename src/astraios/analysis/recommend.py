@@ -1,0 +1,261 @@
+"""Which method to take within a budget: those as good as the best, as far as a study can tell.
+
+Of the tuned models that keep within every limit, the one with the highest score leads. Each other
+one is compared with it on the same problems; p-values are adjusted over all pairs of them (Holm
+1979), which stays valid though the leader was picked after the fact. Those that cannot be told from
+it are left, and of these the ones that no other dominates: as high a score at no higher cost.
+
+Costs are those recorded: parameters trained, peak memory and wall time of training, and the size of
+the base where there are several. Measured ones count as different from 5 % on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astraios.analysis import style
+from astraios.analysis.claims.evidence import Evidence, evidence
+from astraios.analysis.comparison import holm
+from astraios.analysis.draws import Estimate
+from astraios.analysis.limits import Breach, Limits, Mergeable, Price, breaches, prices
+from astraios.errors import ConfigError, UnknownNameError
+from astraios.metrics import Interval
+
+if TYPE_CHECKING:
+    from astraios.analysis.frames import Frames
+
+LEVEL = 0.05
+"""Chance of telling any two apart that are equal."""
+POWER = 0.8
+"""Chance of seeing a difference that is called detectable."""
+MEASURED_APART = 0.05
+"""Share by which two measured costs have to differ to count as different."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A base model and a method, and how it compares."""
+
+    model: str
+    method: str
+    price: Price
+    score: Interval
+    n_problems: int
+    n_seeds: int
+    breaches: tuple[Breach, ...]
+    """Limits it breaks, or of which that is not known; it fits if there are none."""
+    difference: Interval | None = None
+    """Its score less that of the leader, paired; None for the leader and for what does not fit."""
+    p_holm: float | None = None
+    tied: bool = False
+    """Cannot be told from the leader, or leads."""
+    dominated_by: str | None = None
+    """Among the tied: one that scores as high and costs no more."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether every limit is kept, by what was recorded."""
+        return not self.breaches
+
+    @property
+    def recommended(self) -> bool:
+        """Whether it is among those to take."""
+        return self.tied and self.dominated_by is None and self.method != style.BASE
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it is more than a base model as it comes."""
+        return self.method != style.BASE
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to take, and why."""
+
+    candidates: tuple[Candidate, ...]
+    """Best score first: those that fit, then the others."""
+    tasks: tuple[tuple[str, float], ...]
+    """Task and its weight; they sum to one."""
+    limits: Limits
+    n_pairs: int
+    detectable: float | None
+    """Difference in score that would have been seen with a chance of 80 %; None without a pair."""
+    unjudged: tuple[str, ...]
+    """Cells without a score on all of the tasks."""
+    notes: tuple[str, ...]
+    """What is missing in the study, in whole sentences."""
+
+    @property
+    def recommended(self) -> tuple[Candidate, ...]:
+        """Those to take, best score first."""
+        return tuple(found for found in self.candidates if found.recommended)
+
+    @property
+    def fitting(self) -> tuple[Candidate, ...]:
+        """Those within the budget, best score first; the untuned base is among them."""
+        return tuple(found for found in self.candidates if found.fits)
+
+    @property
+    def leader(self) -> Candidate | None:
+        """The one with the highest score within the budget."""
+        return self.fitting[0] if self.fitting else None
+
+
+def recommend(
+    frames: Frames,
+    limits: Limits,
+    mergeable: Mergeable,
+    *,
+    weights: Mapping[str, float] | None = None,
+    model: str | None = None,
+) -> Recommendation:
+    """What the study in `frames` says to take within `limits`.
+
+    Args:
+        frames: a study, finished or not.
+        limits: the budget.
+        mergeable: of a method, whether it can be folded into its base.
+        weights: task -> weight; all tasks that measure quality, equally, if left out.
+        model: this base model alone.
+
+    Raises:
+        UnknownNameError: if a task or the model was not judged.
+        ConfigError: if a weight is not above zero.
+    """
+    known = evidence(frames)
+    chosen = _weights(known, weights)
+    judged = sorted({cell[0] for cell in known.draws.cells})
+    if model is not None and model not in judged:
+        raise UnknownNameError("judged base model", model, judged)
+    priced = prices(frames, mergeable)
+    cells = [cell for cell in known.draws.cells if model in (None, cell[0])]
+    whole = [cell for cell in cells if all(known.draws.judged(*cell, task) for task in chosen)]
+    candidates = []
+    for cell in whole:
+        score = known.draws.linear(_weight(known, chosen, {cell: 1.0}))
+        n = sum(known.n_groups[task] for task in chosen)
+        row = known.draws.row(*cell)
+        candidates.append(
+            Candidate(
+                *cell,
+                priced[cell],
+                Interval(score.value, max(0.0, score.low), min(1.0, score.high)),
+                n,
+                int(known.draws.n_seeds_M[row]),
+                breaches(priced[cell], limits, cell[1]),
+            )
+        )
+    places = {name: place for place, name in enumerate(style.order({c.method for c in candidates}))}
+    candidates.sort(key=lambda c: (not c.fits, -c.score.value, c.model, places[c.method]))
+    fitting = [candidate for candidate in candidates if candidate.fits]
+    compared, n_pairs, detectable = _compared(known, chosen, fitting)
+    unjudged = [f"{style.title(b)} ({a})" for a, b in cells if (a, b) not in set(whole)]
+    return Recommendation(
+        (*compared, *candidates[len(fitting) :]),
+        tuple(chosen.items()),
+        limits,
+        n_pairs,
+        detectable,
+        tuple(unjudged),
+        frames.notes,
+    )
+
+
+def _weights(known: Evidence, given: Mapping[str, float] | None) -> dict[str, float]:
+    if given is None:
+        judged = {model for model, _ in known.draws.cells}
+        counting = [
+            task
+            for task in known.quality_tasks
+            if task in known.draws.tasks
+            and any(known.above_chance.get((model, task), True) for model in judged)
+        ]
+        return {task: 1 / len(counting) for task in counting}
+    for task, weight in given.items():
+        if task not in known.kinds:
+            raise UnknownNameError("judged task", task, known.kinds)
+        if not 0 < weight < float("inf"):
+            raise ConfigError(f"the weight of {task} must be above zero, got {weight:g}")
+    total = sum(given.values())
+    return {task: weight / total for task, weight in given.items()}
+
+
+def _weight(
+    known: Evidence, tasks: Mapping[str, float], cells: Mapping[tuple[str, str], float]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    weight_MK = np.zeros(known.draws.score_MK.shape)
+    for cell, sign in cells.items():
+        for task, share in tasks.items():
+            weight_MK[known.draws.row(*cell), known.draws.tasks.index(task)] = sign * share
+    return weight_MK
+
+
+def _compared(
+    known: Evidence, tasks: Mapping[str, float], fitting: Sequence[Candidate]
+) -> tuple[list[Candidate], int, float | None]:
+    """The fitting ones with their differences from the first; pairs, and what can be detected."""
+    if not fitting:
+        return [], 0, None
+    pairs = list(combinations(range(len(fitting)), 2))
+    found: dict[tuple[int, int], Estimate] = {}
+    for i, j in pairs:
+        signs = {
+            (fitting[j].model, fitting[j].method): 1.0,
+            (fitting[i].model, fitting[i].method): -1.0,
+        }
+        found[i, j] = known.draws.linear(_weight(known, tasks, signs))
+    raw = [min(1.0, 2 * min(e.p_above(0), e.p_below(0))) for e in found.values()]
+    adjusted = dict(zip(pairs, holm(raw), strict=True))
+    tied = [True, *(adjusted[0, j] >= LEVEL for j in range(1, len(fitting)))]
+    compared = []
+    for j, candidate in enumerate(fitting):
+        values = dict(vars(candidate), tied=tied[j])
+        if j:
+            values |= {"difference": found[0, j].interval, "p_holm": adjusted[0, j]}
+        if tied[j] and candidate.tuned:
+            rivals = [
+                other for k, other in enumerate(fitting) if tied[k] and k != j and other.tuned
+            ]
+            values["dominated_by"] = next(
+                (_name(other) for other in rivals if _dominates(other, candidate)), None
+            )
+        compared.append(Candidate(**values))
+    return compared, len(pairs), _detectable([found[0, j] for j in range(1, len(fitting))], pairs)
+
+
+def _detectable(from_leader: Sequence[Estimate], pairs: Sequence[Any]) -> float | None:
+    """Difference found with `POWER` at Holm's first step; the median over the leader's pairs."""
+    if not from_leader:
+        return None
+    tail = LEVEL / 2 / len(pairs)
+    each = [(e.quantile(1 - tail) + e.quantile(POWER)) * e.error for e in from_leader]
+    return float(np.median(each))
+
+
+def _name(candidate: Candidate) -> str:
+    return f"{candidate.method} ({candidate.model})"
+
+
+def _dominates(a: Candidate, b: Candidate) -> bool:
+    """Whether `a` scores as high as `b`, costs no more, and is better in something."""
+    if a.score.value < b.score.value:
+        return False
+    better = a.score.value > b.score.value
+    for name, tolerance in (
+        ("trainable", 0.0),
+        ("size", 0.0),
+        ("memory_mib", MEASURED_APART),
+        ("hours", MEASURED_APART),
+    ):
+        own, other = getattr(a.price, name), getattr(b.price, name)
+        if own is None or other is None:
+            continue
+        if own > other * (1 + tolerance):
+            return False
+        better = better or own < other * (1 - tolerance)
+    return better

@@ -1,0 +1,102 @@
+"""`astraios recommend` and `astraios predict`: what a finished study says of the next one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from astraios.cli.options import AsJson, interruptible, print_json
+
+Study = Annotated[Path, typer.Argument(help="A study's folder.")]
+
+
+def recommend(
+    runs: Study,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Peak memory of training, such as 24GiB.")
+    ] = None,
+    max_hours: Annotated[float | None, typer.Option(help="Wall time of one training.")] = None,
+    max_trainable: Annotated[
+        str | None, typer.Option(help="Trained parameters: 5M, or 0.5% of the model's.")
+    ] = None,
+    mergeable: Annotated[
+        bool, typer.Option("--mergeable", help="Must fold into the base model.")
+    ] = False,
+    max_latency: Annotated[
+        float | None, typer.Option(help="Seconds of generation a completion, as recorded.")
+    ] = None,
+    min_tokens_per_s: Annotated[
+        float | None, typer.Option(help="Tokens generated a second, as recorded.")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", metavar="TASK[=WEIGHT]", help="Task that counts; give several."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="This base model alone.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name the methods within a budget that are as good as the best, with the evidence."""
+    from astraios.analysis import advice
+    from astraios.analysis.frames import read_frames
+    from astraios.analysis.limits import Limits
+    from astraios.analysis.quantities import parse_count, parse_memory, parse_share
+    from astraios.analysis.recommend import recommend as find
+    from astraios.cli.display import out
+
+    share = parse_share(max_trainable, "--max-trainable") if max_trainable else None
+    count = max_trainable if share is None else None
+    limits = Limits(
+        max_memory_mib=parse_memory(max_memory, "--max-memory") if max_memory else None,
+        max_hours=max_hours,
+        max_trainable=parse_count(count, "--max-trainable") if count else None,
+        max_trainable_share=share,
+        mergeable=mergeable,
+        max_latency_s=max_latency,
+        min_tokens_per_s=min_tokens_per_s,
+    )
+    with interruptible():
+        frames = read_frames(runs)
+        found = find(frames, limits, _mergeable, weights=_weights(task), model=model)
+    if as_json:
+        print_json(advice.as_json(found))
+        return
+    out(advice.answer(found))
+    if found.candidates:
+        out(f"\n{advice.table(found).text()}")
+    if told := advice.details(found):
+        out("\n" + "\n".join(told))
+
+
+def _weights(given: list[str] | None) -> dict[str, float] | None:
+    """`["fix", "synthesize=2"]` as task -> weight."""
+    from astraios.errors import ConfigError
+
+    if not given:
+        return None
+    found: dict[str, float] = {}
+    for text in given:
+        task, sign, weight = text.partition("=")
+        try:
+            value = float(weight) if sign else 1.0
+        except ValueError:
+            raise ConfigError(
+                f"--task {text!r}: {weight!r} is no weight; write --task {task}=2"
+            ) from None
+        if task in found:
+            raise ConfigError(f"--task {task} is given twice")
+        found[task] = value
+    return found
+
+
+def _mergeable(method: str) -> bool | None:
+    """Whether a method folds into its base; None where that is not known here."""
+    from astraios.errors import AstraiosError
+
+    try:
+        from astraios.methods import method as load
+
+        return bool(load(method.partition("~")[0]).mergeable)
+    except (AstraiosError, ModuleNotFoundError):
+        return None
