@@ -120,13 +120,13 @@ def _paths(run: Run) -> list[Path]:
 def _pieces(run: Run) -> Iterator[pl.DataFrame]:
     for path in _paths(run):
         for number, piece in enumerate(_whole_lines(path)):
-            parsed = _parsed(piece)
-            if parsed is None:
+            found = parsed(piece)
+            if found is None:
                 # From the beginning of the file, so that an error has the right line; what the
                 # pieces before held has been counted already.
                 yield from _strictly(path, skip=_n_lines(path, number))
                 break
-            yield parsed
+            yield found
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
@@ -147,7 +147,7 @@ def _n_lines(path: Path, n_pieces: int) -> int:
     return sum(next(pieces).count(b"\n") for _ in range(n_pieces))
 
 
-def _parsed(piece: bytes) -> pl.DataFrame | None:
+def parsed(piece: bytes) -> pl.DataFrame | None:
     """The fields of all verdicts of `piece`; None if a line is not written as we write them."""
     import polars as pl
 
