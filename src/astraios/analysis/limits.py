@@ -84,6 +84,7 @@ class _Rule:
     value: Callable[[Price], float | None]
     show: Callable[[float], str]
     sentence: str
+    """The limit in words, around what `show` makes of the bound."""
     at_least: bool = False
 
     @property

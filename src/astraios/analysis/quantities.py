@@ -74,6 +74,11 @@ def show_count(n: float) -> str:
     return f"{n:.0f}"
 
 
+def show_ratio(ratio: float) -> str:
+    """`1.99`, `2,150`: three significant digits, whole from a hundred on."""
+    return _three(ratio)
+
+
 def show_memory(mib: float) -> str:
     """`24 GiB`, `870 MiB`."""
     return f"{_three(mib / 1024)} GiB" if mib >= 1024 else f"{_three(mib)} MiB"

@@ -15,7 +15,7 @@ import typer
 
 from astraios import __version__
 from astraios.cli.data import data_app
-from astraios.cli.deciding import recommend
+from astraios.cli.deciding import predict, recommend
 from astraios.cli.evaluating import evaluate
 from astraios.cli.exporting import export
 from astraios.cli.importing import import_outputs
@@ -197,7 +197,7 @@ def study_status(
     tell(f"\n{n_done} of {len(rows)} jobs are done")
 
 
-for verb in (pack, train, merge, export, recommend):
+for verb in (pack, train, merge, export, recommend, predict):
     app.command()(verb)
 app.command("eval")(evaluate)
 app.command("import-outputs")(import_outputs)

@@ -100,3 +100,40 @@ def _mergeable(method: str) -> bool | None:
         return bool(load(method.partition("~")[0]).mergeable)
     except (AstraiosError, ModuleNotFoundError):
         return None
+
+
+def predict(
+    runs: Study,
+    to: Annotated[str, typer.Option("--to", help="Parameters of the model: 14B, 350M, 1.3e9.")],
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="This method alone; give several.")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="This task alone, or 'loss'; give several."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Base model to go by; give the sizes of one family."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict scores and losses at a larger size from those measured, with an interval."""
+    from astraios.analysis import forecasting
+    from astraios.analysis.frames import read_frames
+    from astraios.analysis.predict import LOSS
+    from astraios.analysis.predict import predict as find
+    from astraios.analysis.quantities import parse_count
+    from astraios.cli.display import out
+
+    target = parse_count(to, "--to")
+    tasks = tuple(LOSS if name == "loss" else name for name in task or ())
+    with interruptible():
+        frames = read_frames(runs)
+        forecast = find(frames, target, methods=method or (), tasks=tasks, models=model or ())
+    if as_json:
+        print_json(forecasting.as_json(forecast))
+        return
+    out(forecasting.answer(forecast))
+    out(f"\n{forecasting.table(forecast).text()}\n")
+    out("\n".join(forecasting.details(forecast)))
