@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
@@ -29,7 +30,7 @@ def both(frames: Frames) -> pd.DataFrame:
         (row["model"], row["method"], row["task"]) in arms and not pd.isna(row["value"])
         for row in rows_of(scores)
     ]
-    joined = published_numbers().merge(scores[of_outputs], on=KEYS)
+    joined = published_numbers().merge(scores[np.array(of_outputs, dtype=bool)], on=KEYS)
     joined["ours"] = (100 * joined["value"].astype(float)).round(4)
     joined = joined.rename(columns={"percent": "published"})
     joined["difference"] = (joined["ours"] - joined["published"]).round(4)
