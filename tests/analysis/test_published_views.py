@@ -261,6 +261,31 @@ def test_recode_table_has_every_transformation_and_both_sums(frames: Frames) -> 
     assert "No outputs of recode-docstring were judged" in made.caption
 
 
+def test_prompts_that_are_no_python_are_counted(tmp_path: Path) -> None:
+    """One of four problems has a variant to which nothing compiles."""
+    for method, passed in (("lora", (1, 1, 1)), ("fft", (0, 1, 1))):
+        outcomes = [Outcome.PASSED if one else Outcome.FAILED for one in passed]
+        verdicts = [
+            Verdict(
+                problem_id=f"HumanEval/{n}/words/{seed}",
+                index=0,
+                group=f"HumanEval/{n}",
+                slice="words",
+                outcome=Outcome.COMPILE_ERROR if (n, seed) == (3, 1) else outcome,
+            )
+            for n, outcome in enumerate([*outcomes, Outcome.PASSED])
+            for seed in (0, 1)
+        ]
+        rate = sum(passed) / 4
+        scores = [score("recode-docstring", "robust-pass@1", "words", rate)]
+        write(tmp_path, "starcoderbase-1b", method, "recode-docstring", verdicts, scores, "seeds-2")
+    made = table("recode", read_frames(tmp_path))
+    [row] = made.rows
+    assert row["reachable"] == 0.75
+    assert row["lora"].value == 0.75
+    assert "at most 75.0 %; without them every rate is 1.33 times as high" in made.caption
+
+
 def test_published_numbers_stand_beside_ours(frames: Frames) -> None:
     figure = view("published_numbers").render(frames)
     assert isinstance(figure, Figure)

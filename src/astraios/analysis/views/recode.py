@@ -12,8 +12,10 @@ from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Range, Table
 from astraios.analysis.views import Need, View
+from astraios.records import Outcome
 
 METRIC = "robust-pass@1"
+REACHABLE = "problems to whose every variant some answer of some model is a program"
 TOGETHER = {"mean": "mean of transformations", "worst-case": "all of them passed"}
 """Slices that take transformations together, in the order they are printed in."""
 
@@ -32,6 +34,7 @@ def render(frames: Frames) -> Table:
         if task.startswith("recode-") and task.partition("@")[0] not in judged
     ]
     methods = style.order({*found["method"], *frames.study.methods})
+    reachable = _reachable(frames, judged)
     rows: list[dict[str, Any]] = []
     for task in judged:
         slices = dict.fromkeys(found[found["task"] == task]["slice"])
@@ -40,12 +43,14 @@ def render(frames: Frames) -> Table:
                 cell = cells.get((task, name, model), {})
                 if cell or model in frames.study.models:
                     shown = TOGETHER.get(name, name)
-                    rows.append({"task": task, "slice": shown, "model": model, **cell})
+                    most = {"reachable": reachable.get((task, name))}
+                    rows.append({"task": task, "slice": shown, "model": model, **most, **cell})
     rows += [{"task": task} for task in promised]
     columns = (
         Column("task", "Task"),
         Column("slice", "Transformation"),
         Column("model", "Model"),
+        Column("reachable", "Reachable %", Kind.PERCENT, REACHABLE),
         *(Column(method, f"{style.title(method)} %", Kind.RATE) for method in methods),
     )
     counted = found.assign(n=found["n_problems"])
@@ -54,10 +59,49 @@ def render(frames: Frames) -> Table:
     caption = (
         "Robust pass@1: problems that pass under every seed of a transformation. 'Mean of "
         "transformations' weighs them equally; 'all of them passed' asks for every transformation "
-        f"and seed at once. The paper does not say which of the two it sums up by. {rest}"
+        f"and seed at once. The paper does not say which of the two it sums up by. "
+        f"{_of_broken(reachable)}{rest}"
         f"{basis(frames, arms)}"
     )
     return Table(columns, tuple(rows), caption)
+
+
+def _reachable(frames: Frames, tasks: list[str]) -> dict[tuple[str, str], float]:
+    """Task and transformation -> share of problems without a variant that nothing can solve.
+
+    Some released prompts are no Python, so that no answer can make a program of them: nothing of
+    any model compiles there. One such variant makes its problem fail for every model.
+    """
+    import polars as pl
+
+    by_variant = ["task", "slice", "group", "problem_id"]
+    by_problem = by_variant[:3]
+    broken = pl.col("outcome") == Outcome.COMPILE_ERROR.value
+    judged = pl.col("outcome") != Outcome.FAULT.value
+    variants = (
+        frames.counts.filter(pl.col("task").is_in(tasks) & judged)
+        .group_by(by_variant)
+        .agg(hopeless=broken.all())
+    )
+    problems = variants.group_by(by_problem).agg(reachable=~pl.col("hopeless").any())
+    shares = problems.group_by(by_problem[:2]).agg(pl.col("reachable").mean())
+    return {(task, name): share for task, name, share in shares.iter_rows()}
+
+
+def _of_broken(reachable: dict[tuple[str, str], float]) -> str:
+    """What the numbers would be without the problems that no model can solve."""
+    parts = [
+        f"{name} of {task} (at most {100 * share:.1f} %; without them every rate is "
+        f"{1 / share:.2f} times as high)"
+        for (task, name), share in sorted(reachable.items())
+        if 0 < share < 1
+    ]
+    if not parts:
+        return ""
+    return (
+        "Some perturbed prompts are no Python, so that no answer of any model is a program and "
+        f"their problems are lost to all: {', '.join(parts)}. "
+    )
 
 
 def _scores(frames: Frames) -> pd.DataFrame:
