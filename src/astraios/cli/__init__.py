@@ -30,6 +30,7 @@ from astraios.cli.options import (
     print_json,
 )
 from astraios.cli.tuning import merge, pack, train
+from astraios.cli.working import work
 from astraios.errors import AstraiosError, WorkError
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 study_app = typer.Typer(help="Plan, run and inspect a study.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
+study_app.command("work")(work)
 app.add_typer(data_app, name="data")
 
 

@@ -15,6 +15,7 @@ No figures of use are sent to Ray's makers, and no dashboard is started.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import signal
@@ -41,6 +42,8 @@ from astraios.studies.worker import Worker
 MIB = 2**20
 OBJECTS_MIB = 100
 """Shared memory of a cluster that is started here: messages are all that goes through it."""
+ROOM_S = 5.0
+"""A worker that has not begun for so long waits for room: idle ones then give up theirs."""
 EVERY_S = 0.5
 """How often progress is fetched, and the wish to stop is looked for."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -75,6 +78,10 @@ class _Remote:
     shape: _Shape
     job: Job | None = None
     holds: str | None = None
+    since: float = 0.0
+    """When it was asked what it is asked now."""
+    has_begun: bool = False
+    """Whether there is a process: a worker waits for its node to have room."""
 
 
 @final
@@ -119,13 +126,14 @@ def _connected(setting: Setting, options: Options) -> Any:
             memory = setting.max_memory_mib
             ray.init(
                 "local",
+                logging_level=logging.ERROR,
                 num_cpus=setting.n_workers,
                 object_store_memory=OBJECTS_MIB * MIB,
                 _memory=None if memory is None else int(memory * MIB),
                 **quiet,
             )
         else:
-            ray.init(options.address, log_to_driver=False)
+            ray.init(options.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise WorkError(
             f"no Ray cluster could be reached at {options.address or 'this machine'!r} "
@@ -161,7 +169,10 @@ class _Pool:
         self._lost: dict[str, int] = {}
         """Job -> how often its worker was lost."""
         self._starved: set[str] = set()
-        """Jobs that ran out of memory once: they are given a whole node's."""
+        """Jobs that ran out of memory once."""
+        self._alone: list[Job] = []
+        """Of those, the ones that wait to run with nothing beside them, on the largest node."""
+        self._exclusive: str | None = None
         self._waits_since: float | None = None
         self._nodes: list[Mapping[str, float]] = []
         self._looked = -math.inf
@@ -171,8 +182,16 @@ class _Pool:
     def hand_out(self) -> None:
         """Ask idle workers, or new ones, for every job that there is room for."""
         self._look()
-        while self._board.n_ready and self._start_one():
-            pass
+        if self._exclusive is None and self._alone:
+            if not self._asked:
+                self._give_alone(self._alone.pop())
+        elif self._exclusive is None:
+            while self._board.n_ready and self._start_one():
+                pass
+        waits = [w for w in self._workers if w.job and not w.has_begun]
+        if any(time.monotonic() - worker.since > ROOM_S for worker in waits):
+            for worker in [one for one in self._workers if one.job is None]:
+                self._dismiss(worker)  # what it keeps may be what is lacking
 
     def _look(self) -> None:
         """What the nodes that are alive have in all; asked once a second at most."""
@@ -195,7 +214,7 @@ class _Pool:
         if job is None:
             return self._wait_for_node()
         self._waits_since = None
-        self._give(self._hire(self._shape_of(job)), job)
+        self._give(self._hire(self._shape(self._board.needs(job))), job)
         return True
 
     def _n_workers(self) -> int:
@@ -208,12 +227,14 @@ class _Pool:
         has_gpus = any(node.get("GPU") for node in self._nodes)
         return _Shape(wants.n_devices if has_gpus else 0, wants.host_mib or 0)
 
-    def _shape_of(self, job: Job) -> _Shape:
+    def _give_alone(self, job: Job) -> None:
+        """Begin a job again where nothing is beside it."""
+        for worker in list(self._workers):
+            self._dismiss(worker)
         shape = self._shape(self._board.needs(job))
-        if job.id not in self._starved:
-            return shape
         most = max((node.get("memory", 0.0) for node in self._nodes), default=0.0)
-        return replace(shape, mib=max(shape.mib, int(most / MIB)))
+        self._exclusive = job.id
+        self._give(self._hire(replace(shape, mib=max(shape.mib, int(most / MIB)))), job)
 
     def _serves(self, worker: _Remote, base: str | None, wants: Needs) -> bool:
         shape = self._shape(wants)
@@ -237,7 +258,7 @@ class _Pool:
             return False
         job = self._board.first()
         assert job is not None
-        shape = self._shape_of(job)
+        shape = self._shape(self._board.needs(job))
         most = max((node.get("memory", 0.0) for node in self._nodes), default=0.0) / MIB
         self._board.start(job)
         self._end(
@@ -265,12 +286,17 @@ class _Pool:
         return worker
 
     def _dismiss(self, worker: _Remote) -> None:
-        self._workers.remove(worker)
+        self._forget(worker)
         self._ray.kill(worker.actor)
 
+    def _forget(self, worker: _Remote) -> None:
+        if worker in self._workers:
+            self._workers.remove(worker)
+
     def _give(self, worker: _Remote, job: Job) -> None:
-        self._board.start(job)
-        worker.job = job
+        if self._exclusive != job.id:
+            self._board.start(job)
+        worker.job, worker.since = job, time.monotonic()
         base = self._board.base(job)
         wants = self._board.needs(job)
         # A base is kept beside a job that does not use it where the worker has memory for both.
@@ -296,11 +322,14 @@ class _Pool:
         worker = self._asked.pop(answer)
         job = worker.job
         assert job is not None
-        worker.job = None
+        worker.job, worker.has_begun = None, True
+        if self._exclusive == job.id:
+            self._exclusive = None
+            self._workers.remove(worker)  # it has a whole node's memory, and ends with its handle
         try:
             event = self._ray.get(answer)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
-            self._workers.remove(worker)
+            self._forget(worker)
             self._looked = -math.inf
             self._lose(job, _first_line(error), "memory" in str(error).lower())
             return
@@ -325,7 +354,10 @@ class _Pool:
             note = f"its worker was lost {n} times, last because {why}"
             self._end(job, Event(job, Phase.FAILED, note=note, lacked_memory=starved))
             return
-        self._board.again(job)
+        if starved:
+            self._alone.append(job)
+        else:
+            self._board.again(job)
         self._watch(Event(job, Phase.AGAIN, note=f"its worker was lost ({why}); it is begun again"))
 
     def _end(self, job: Job, event: Event) -> None:
@@ -341,8 +373,11 @@ class _Pool:
                 return
             running = {worker.job.id: worker.job for worker in self._workers if worker.job}
             with contextlib.suppress(self._ray.exceptions.RayError):
-                for name, (done, total, note) in self._ray.get(self._fetching).items():
-                    if name in running:
+                told = self._ray.get(self._fetching)
+                for worker in self._workers:
+                    worker.has_begun |= bool(worker.job and worker.job.id in told)
+                for name, (done, total, note) in told.items():
+                    if name in running and total:
                         self._watch(Event(running[name], Phase.PROGRESS, done, total, note))
             self._fetching = None
         if time.monotonic() - self._fetched >= EVERY_S:
@@ -408,6 +443,7 @@ class _Actor:
         def tell(event: Event) -> None:
             self._news.tell.remote(job.id, event.done, event.total, event.note)
 
+        self._news.tell.remote(job.id, 0, 0, "")
         self._busy = True
         try:
             return self._worker.do(job, tell, keep=keep)
