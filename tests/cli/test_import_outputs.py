@@ -340,6 +340,32 @@ def test_folder_of_something_else_is_left_alone(outputs: Outputs) -> None:
     assert [path.name for path in outputs.out.iterdir()] == ["mine.txt"]
 
 
+def test_results_inside_the_tree_are_no_outputs(outputs: Outputs) -> None:
+    inside = Outputs(outputs.root, outputs.root / "published", outputs.command)
+    inside.write(PATHS["synthesize"], answers("synthesize"))
+    inside.told("--no-judge")
+    again = inside.told("--no-judge")
+    assert (again["unrecognised"], again["set_aside"]) == ([], [])
+
+
+def test_missing_toolchain_fails_the_cells_that_need_it(
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from astraios.errors import MissingToolError
+    from astraios.languages.python import language
+
+    def lacks() -> dict[str, str]:
+        raise MissingToolError("python needs numpy; pip install numpy")
+
+    monkeypatch.setattr(language, "toolchain", lacks, raising=False)
+    outputs.write(PATHS["synthesize"], answers("synthesize"))
+    outputs.write(PATHS["defect"], answers("defect"))
+    done = outputs.run()
+    assert done.status == 1
+    assert "FAILED astraios-1b-lora humanevalsynthesize-python: python needs numpy" in done.stderr
+    assert "astraios-7b-ia3 devign: judged" in done.stderr
+
+
 def test_replaced_file_makes_a_new_cell(outputs: Outputs) -> None:
     outputs.write(PATHS["synthesize"], answers("synthesize"))
     outputs.told()

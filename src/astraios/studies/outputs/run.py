@@ -145,7 +145,13 @@ def plan(request: Request) -> Plan:
         MissingDataError: if there is no such folder, or nothing in it that is asked for.
         DataError: if `strict`, and a file is not recognised; names all of them.
     """
-    tree = scan(request.outputs, request.wanted, exclude=request.exclude, data_dir=request.data_dir)
+    tree = scan(
+        request.outputs,
+        request.wanted,
+        exclude=request.exclude,
+        data_dir=request.data_dir,
+        out=request.out,
+    )
     if request.strict and tree.unrecognised:
         listed = "\n".join(f"{path}: {why}" for path, why in tree.unrecognised)
         raise DataError(f"{len(tree.unrecognised)} files are not recognised:\n{listed}")

@@ -120,7 +120,12 @@ def wanted(task_names: Iterable[str] = (), model_names: Iterable[str] = ()) -> W
 
 
 def scan(
-    root: Path, part: Wanted, *, exclude: Sequence[str] = (), data_dir: Path | None = None
+    root: Path,
+    part: Wanted,
+    *,
+    exclude: Sequence[str] = (),
+    data_dir: Path | None = None,
+    out: Path | None = None,
 ) -> Tree:
     """The cells in `root` and below.
 
@@ -129,6 +134,7 @@ def scan(
         part: the cells that are asked for.
         exclude: patterns (`syn-*`) of names or of paths from `root` on that are left out.
         data_dir: folder of benchmark files, for names that fit two tasks.
+        out: folder of results, which may lie in `root` and is no part of it.
 
     Raises:
         MissingDataError: if there is no such folder, or no file in it is of the paper's outputs.
@@ -141,7 +147,7 @@ def scan(
     found: dict[tuple[PublishedModel, str], list[Path]] = {}
     unrecognised, set_aside = [], []
     n_left_out = n_files = n_known = 0
-    for path in _files(root):
+    for path in _files(root, out):
         n_files += 1
         inner = PurePosixPath(path.relative_to(root).as_posix())
         if any(fnmatch(inner.name, one) or fnmatch(str(inner), one) for one in exclude):
@@ -184,11 +190,12 @@ def scan(
     )
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """All files in `root` and below but hidden ones, in path order."""
+def _files(root: Path, out: Path | None) -> Iterator[Path]:
+    """All files in `root` and below but hidden ones and those in `out`, in path order."""
+    results = out.resolve() if out is not None else None
     for path in sorted(root.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.is_file() and not hidden:
+        if path.is_file() and not hidden and results not in path.resolve().parents:
             yield path
 
 
