@@ -154,13 +154,15 @@ class StudyDisplay:
                     total=event.total,
                     note=event.note,
                 )
+        elif event.phase is Phase.AGAIN:
+            self._take_off(job)
+            self._console.print(Text(f"again {job.label}: {event.note}"), soft_wrap=True)
         else:
             self._end(event)
 
     def _end(self, event: Event) -> None:
         job = event.job
-        if self._bars and job.id in self._tasks:
-            self._bars.remove_task(self._tasks.pop(job.id))
+        self._take_off(job)
         self._n_done += event.phase is Phase.DONE
         if self._bars:
             self._bars.update(self._all, completed=self._n_done)
@@ -170,9 +172,15 @@ class StudyDisplay:
             line = f"[{self._n_done}/{self._n_jobs}] {job.label}: {took:.0f} s{note}"
         elif event.phase is Phase.FAILED:
             line = f"FAILED {job.label}: {event.note.strip()}"
+        elif event.phase is Phase.SUBMITTED:
+            line = f"submitted {job.label}: {event.note}"
         else:
             line = f"skipped {job.label}: {event.note}"
         self._console.print(Text(line), soft_wrap=True)
+
+    def _take_off(self, job: Job) -> None:
+        if self._bars and job.id in self._tasks:
+            self._bars.remove_task(self._tasks.pop(job.id))
 
     def close(self) -> None:
         """Take the bars off the screen."""

@@ -156,7 +156,7 @@ def test_what_is_in_the_queue_is_not_submitted_again(tmp_path, cluster):
 def test_a_refusal_of_slurm_is_told_and_what_was_submitted_stays(tmp_path, cluster):
     root = tmp_path / "study"
     cluster.configure(hold=True, refuse="02-judge.sh")
-    with pytest.raises(WorkError, match="sbatch refused .*02-judge.sh.*no such partition"):
+    with pytest.raises(WorkError, match=r"sbatch refused .*02-judge\.sh.*no such partition"):
         launch(grid(2), root)
     cluster.configure(hold=True)
     events = launch(grid(2), root)
