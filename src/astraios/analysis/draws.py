@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 
 import numpy as np
@@ -34,7 +35,7 @@ Bools = NDArray[np.bool_]
 Cell = tuple[str, str]
 """A base model and a method."""
 
-N_REDRAWS = 4_000
+N_REDRAWS = 2_000
 ROWS_AT_A_TIME = 1 << 22
 """Bound on the weights held in memory at once."""
 
@@ -101,9 +102,11 @@ class Draws:
     n_spare_seeds: int
     """Seeds beyond the first, over all arms; zero: the spread of seeds is not known."""
 
-    @property
+    @cached_property
     def redrawn(self) -> Floats:
         """Scores with problems and seeds redrawn: `(R, M, K)`."""
+        if not self.n_spare_seeds:
+            return self.problems_RMK
         return self.problems_RMK + self.seeds_RMK
 
     def row(self, model: str, method: str) -> int:
@@ -129,17 +132,21 @@ class Draws:
         n_K = np.where(used_MK, self.n_MK, np.iinfo(np.int64).max).min(axis=0)
         heaviest_K = np.abs(weight_MK).max(axis=0)
         floor = sum(2 * (w / (n + 2)) ** 2 for w, n in zip(heaviest_K, n_K, strict=True) if w)
-        return self._estimate(total, sqrt(floor), int(n_K.min()))
+        seeds = total(self.seeds_RMK) if self.n_spare_seeds else np.zeros(1)
+        return self._estimate(total, seeds, sqrt(floor), int(n_K.min()))
 
     def of(self, statistic: Callable[[Floats], Floats]) -> Estimate:
         """Any smooth `statistic` of scores `(..., M, K)`; redraws without a value are left out."""
-        return self._estimate(statistic, 0.0, int(self.n_MK[self.n_MK > 0].min()))
+        seeds = np.zeros(1)
+        if self.n_spare_seeds:
+            seeds = statistic(self.redrawn) - statistic(self.problems_RMK)
+        return self._estimate(statistic, seeds, 0.0, int(self.n_MK[self.n_MK > 0].min()))
 
-    def _estimate(self, statistic: Callable[[Floats], Floats], floor: float, n: int) -> Estimate:
-        by_problem = statistic(self.problems_RMK)
-        both = statistic(self.redrawn)
-        of_problems = _variance(by_problem) + floor**2
-        of_seeds = _variance(both - by_problem) if self.n_spare_seeds else 0.0
+    def _estimate(
+        self, statistic: Callable[[Floats], Floats], seeds_R: Floats, floor: float, n: int
+    ) -> Estimate:
+        of_problems = _variance(statistic(self.problems_RMK)) + floor**2
+        of_seeds = _variance(seeds_R)
         total = of_problems + of_seeds
         parts = of_problems**2 / max(1, n - 1) + of_seeds**2 / max(1, self.n_spare_seeds)
         df = total**2 / parts if parts else float(max(1, n - 1))
@@ -184,9 +191,10 @@ def draws(units: pd.DataFrame, *, n_redraws: int = N_REDRAWS, seed: int = 0) -> 
 
 def _sharing(units: pd.DataFrame, tasks: Sequence[str]) -> list[tuple[str, ...]]:
     """Tasks in sets, such that tasks of two sets have no problem in common."""
+    distinct = units[["task", "group"]].drop_duplicates()
     groups = {
         str(task): set(own["group"].astype(str))
-        for task, own in units.groupby("task", observed=True)
+        for task, own in distinct.groupby("task", observed=True)
     }
     sets: list[tuple[set[str], list[str]]] = []
     for task in tasks:
@@ -258,13 +266,13 @@ def _seeds(
                     row[k] = wide * (values[number] - np.mean(list(values.values())))
             pool.append(row)
     n_spare = int((n_seeds - 1).clip(min=0).sum())
-    added = np.zeros(shape)
-    if pool:
-        deviation_PK = np.stack(pool)
-        for m, k in enumerate(n_seeds):
-            if tuned[m]:
-                chosen = random.integers(0, len(pool), size=(n_redraws, int(k)))
-                added[:, m] = deviation_PK[chosen].mean(axis=1)
+    if not pool:
+        return np.broadcast_to(0.0, shape), n_seeds, 0
+    added, deviation_PK = np.zeros(shape), np.stack(pool)
+    for m, k in enumerate(n_seeds):
+        if tuned[m]:
+            chosen = random.integers(0, len(pool), size=(n_redraws, int(k)))
+            added[:, m] = deviation_PK[chosen].mean(axis=1)
     return added, n_seeds, n_spare
 
 
@@ -273,7 +281,8 @@ def complete_block(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """A part of a table without holes: the row or column with most of them goes, again and again.
 
-    `keep` is a row that goes last. Ties: a column goes before a row, the later before the earlier.
+    `keep` is a row that stays, if it has anything: columns that it lacks go first. Ties: a column
+    goes before a row, the later before the earlier.
 
             t1  t2  t3
         a   x   x   x
@@ -281,11 +290,12 @@ def complete_block(
         c   x   x   .
     """
     kept_rows, kept_columns = list(rows), list(columns)
+    if keep in kept_rows and any(has(keep, column) for column in columns):
+        kept_columns = [column for column in columns if has(keep, column)]
     while kept_rows and kept_columns:
         holes = [
             (sum(not has(row, column) for column in kept_columns) / len(kept_columns), 0, i, "row")
             for i, row in enumerate(kept_rows)
-            if row != keep or len(kept_rows) == 1
         ]
         holes += [
             (sum(not has(row, column) for row in kept_rows) / len(kept_rows), 1, i, "column")

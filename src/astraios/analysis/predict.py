@@ -178,8 +178,8 @@ def _reach(sizes: Mapping[str, int], target: float, unsized: Sequence[str]) -> N
     if target / most > most / least:
         raise DataError(
             f"{show_count(target)} is {show_ratio(target / most)} times the largest size measured "
-            f"({show_count(most)}), and the sizes measured span a factor of {show_ratio(most / least)} "
-            f"only: they support predictions up to {show_count(most * most / least)}"
+            f"({show_count(most)}), and the sizes measured span a factor of "
+            f"{show_ratio(most / least)} only: they support predictions up to {show_count(most * most / least)}"
         )
 
 

@@ -45,7 +45,7 @@ def render(frames: Frames) -> Table:
         f"The claims of the paper's abstract: {told}. A mark needs a two-sided p-value below "
         f"{LEVEL} after Holm's adjustment over the claims that could be tested; all else is "
         "undecided. Undecided is not refuted. Differences are paired over problems; redrawn are "
-        "problems and, where there are several, training seeds (4,000 times). Rules and tests: "
+        "problems and, where there are several, training seeds (2,000 times). Rules and tests: "
         "docs/claims.md."
     )
     return Table(COLUMNS, rows, caption)
