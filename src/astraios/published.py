@@ -30,15 +30,22 @@ class Size:
     base_model: str
     """Hub id."""
     n_parameters: int
+    hidden: int
+    n_layers: int
+    n_heads: int
+    """Of queries; GPTBigCode has one head of keys and values."""
 
 
 SIZES = (
-    Size("1b", "bigcode/starcoderbase-1b", 1_137_207_296),
-    Size("3b", "bigcode/starcoderbase-3b", 3_043_311_104),
-    Size("7b", "bigcode/starcoderbase-7b", 7_327_263_232),
-    Size("16b", "bigcode/starcoderbase", 15_517_456_384),
+    Size("1b", "bigcode/starcoderbase-1b", 1_137_207_296, 2_048, 24, 16),
+    Size("3b", "bigcode/starcoderbase-3b", 3_043_311_104, 2_816, 36, 22),
+    Size("7b", "bigcode/starcoderbase-7b", 7_327_263_232, 4_096, 42, 32),
+    Size("16b", "bigcode/starcoderbase", 15_517_456_384, 6_144, 40, 48),
 )
 """Smallest first; the last is called 15b in some of the authors' files."""
+
+N_POSITIONS, VOCABULARY = 8_192, 49_152
+"""Of every size."""
 
 _SAFETENSORS = MappingProxyType({"1b": "refs/pr/3", "3b": "refs/pr/4", "7b": "refs/pr/3"})
 """Size -> branch of the fully tuned model that has its weights as safetensors."""

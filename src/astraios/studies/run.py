@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
-from astraios import files, registry, runs
+from astraios import registry, runs
 from astraios.config import sandbox_level, validate
 from astraios.errors import MissingToolError, StorageError
-from astraios.records import PlannedJob, RunKind
+from astraios.records import RunKind
 from astraios.sandbox import open_sandbox
-from astraios.studies import failures, launchers
+from astraios.studies import changes, failures, launchers
 from astraios.studies.checks import check
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
 from astraios.studies.plan import Job, plan
+from astraios.studies.selection import behind, select
 from astraios.studies.study import Study
 from astraios.studies.work import is_finished, n_faults
 
@@ -34,7 +33,9 @@ class Summary:
     root: Path
     n_jobs: int
     n_before: int
-    """Jobs that were done before this run."""
+    """Jobs that were done before this run, of those that were chosen."""
+    n_chosen: int
+    """Jobs that this run was about; fewer than all where it was told to do a part."""
     failed: list[tuple[Job, str]] = field(default_factory=list)
     """Job and message."""
     skipped: list[Job] = field(default_factory=list)
@@ -68,7 +69,7 @@ class Summary:
 
     @property
     def nothing_to_do(self) -> bool:
-        return self.n_before == self.n_jobs
+        return self.n_before == self.n_chosen
 
 
 def missing(jobs: list[Job], root: Path) -> list[Job]:
@@ -88,6 +89,9 @@ def run_study(
     launcher_options: Mapping[str, Any] = MappingProxyType({}),
     max_memory_mib: float | None = None,
     retry: bool = True,
+    failed_only: bool = False,
+    only: Sequence[str] = (),
+    accept_changes: bool = False,
     watch: Callable[[Event], None] = lambda event: None,
     begin: Callable[[list[Job], list[Job]], None] = lambda jobs, todo: None,
 ) -> Summary:
@@ -104,12 +108,15 @@ def run_study(
             is.
         retry: whether jobs that failed in an earlier run are tried again. Where not, they and what
             builds on them are left as they are, and are in the summary.
+        failed_only: run nothing but jobs that failed in an earlier run and what builds on them.
+        only: run the jobs that match these patterns and what they build on; see `selection`.
+        accept_changes: take up a study that has changed since it was begun in `root`.
         watch: told of every event.
         begin: told of all jobs and of those to do, before the first starts.
 
     Raises:
-        ConfigError: if the launcher has no such option.
-        ForeignRunError: if `root` holds another study.
+        ConfigError: if the launcher has no such option, or a pattern of `only` matches nothing.
+        ForeignRunError: if `root` holds another study, or this one before it was changed.
         LockedRunError: if another process runs a study there.
         MissingToolError: if a library or a toolchain is missing; nothing was run.
         UnknownNameError: if there is no such launcher.
@@ -119,10 +126,15 @@ def run_study(
     options = validate(launcher_options, chosen.Options, source=f"options of launcher {launcher!r}")
     check(study)
     jobs = plan(study)
+    chosen_jobs = select(jobs, only) if only else jobs
+    changes.settle(study, jobs, root, accept=accept_changes)
     with runs.Run.open(root, kind=RunKind.STUDY, config=study, run_id=study.name) as run:
-        _write_study(study, jobs, run)
-        todo = missing(jobs, root)
-        summary = Summary(root, len(jobs), len(jobs) - len(todo))
+        if not (root / changes.STUDY).exists() or not (root / changes.PLAN).exists():
+            changes.write_study(study, jobs, root)
+        if failed_only:
+            chosen_jobs = behind(chosen_jobs, failures.read(root))
+        todo = missing(chosen_jobs, root)
+        summary = Summary(root, len(jobs), len(chosen_jobs) - len(todo), len(chosen_jobs))
         failures.forget(root)
         if not retry:
             todo = _without_failed(todo, root, summary)
@@ -147,7 +159,8 @@ def run_study(
             chosen.launch(todo, setting, note)
             failures.forget(root)
             summary.faults += [(job, n) for job in jobs if (n := n_faults(job, root))]
-        if summary.complete and not run.done:
+        everything = len(chosen_jobs) == len(jobs) or not missing(jobs, root)
+        if summary.complete and everything and not run.done:
             run.seal({"n_jobs": len(jobs)})
     return summary
 
@@ -200,16 +213,3 @@ def _level_here(asked: str, todo: list[Job]) -> str:
         return asked
     with open_sandbox(asked, jobs=1) as sandbox:
         return sandbox.level
-
-
-def _write_study(study: Study, jobs: list[Job], run: runs.Run) -> None:
-    """`study.yaml` and `plan.jsonl`, for people and for the report; written once."""
-    path = run.folder / "study.yaml"
-    if not path.exists():
-        values = study.model_dump(mode="json")
-        files.write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    if not (run.folder / "plan.jsonl").exists():
-        run.rewrite(
-            "plan",
-            (PlannedJob(id=j.id, kind=j.kind, after=j.after, label=j.label) for j in jobs),
-        )
