@@ -159,24 +159,9 @@ def test_an_interrupted_study_continues_and_ends_the_same(
     if sign is not signal.SIGKILL:
         assert process.returncode == 130
         assert "run the same command again to continue" in told
-    while _busy(root) and time.monotonic() < deadline:
-        time.sleep(0.1)  # workers of a killed parent notice within a second
     done = run(place, "--out", out)
     assert done.returncode == 0, done.stderr
     assert records(root) == records(undisturbed)
-
-
-def _busy(root: Path) -> bool:
-    """Whether some process still holds a lock of the study."""
-    import fcntl
-
-    for path in root.rglob(".lock"):
-        with path.open("rb+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
 
 
 def test_another_study_in_the_same_folder_is_refused(undisturbed: Path, place: Path) -> None:
