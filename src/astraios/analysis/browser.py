@@ -8,7 +8,7 @@ else (see `report.script_json`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ def browser(frames: Frames, best: str | None = None, budget: int = BUDGET_BYTES)
     share = min(1.0, budget / max(1.0, weight))
     for number, task in enumerate(frames.tasks):
         own = {(one.arm.model, one.arm.method): one for one in judged if one.arm.task == task}
-        chosen, n_all = _choose(own.values(), share)
+        chosen, n_all = _choose(frames, task, share)
         n_left_out += n_all - len(chosen)
         problems += _problems(number, own, names, chosen, texts)
     several = len({model for model, _ in names}) > 1
@@ -112,12 +112,9 @@ def _bytes(arm: Evaluation) -> int:
     return sum(path.stat().st_size for path in arm.samples.folder.glob("samples*.jsonl"))
 
 
-def _choose(arms: Iterable[Evaluation], share: float) -> tuple[list[str], int]:
-    ids: dict[str, None] = {}
-    for arm in arms:
-        found = read_columns(arm.judge, "verdicts", Verdict, ("problem_id",))["problem_id"]
-        ids |= dict.fromkeys(found)
-    every = list(ids)
+def _choose(frames: Frames, task: str, share: float) -> tuple[list[str], int]:
+    ids = frames.problems[frames.problems["task"] == task]["problem_id"]
+    every = list(dict.fromkeys(ids))
     n_kept = max(1, int(len(every) * share)) if every else 0
     return [every[place * len(every) // n_kept] for place in range(n_kept)], len(every)
 
@@ -161,17 +158,16 @@ def _cells(arm: Evaluation, wanted: set[str], texts: _Texts) -> dict[str, list[A
     """Problem -> `[outcome, message, completion, finish]` per sample, texts by number."""
     said: dict[tuple[str, int], tuple[str, str]] = {}
     fields = ("problem_id", "index", "turn", "completion", "finish")
-    columns = read_columns(arm.samples, "samples", Sample, fields)
+    columns = read_columns(arm.samples, "samples", Sample, fields, wanted)
     rows = sorted(zip(*columns.values(), strict=True), key=lambda row: row[2])
     for problem, index, _, completion, finish in rows:  # the last turn is what was judged
-        if problem in wanted:
-            said[problem, index] = completion, finish
+        said[problem, index] = completion, finish
     cells: dict[str, list[Any]] = {}
     decided = ("problem_id", "index", "outcome", "detail")
-    columns = read_columns(arm.judge, "verdicts", Verdict, decided)
+    columns = read_columns(arm.judge, "verdicts", Verdict, decided, wanted)
     for problem, index, outcome, detail in zip(*columns.values(), strict=True):
-        own = cells.setdefault(problem, []) if problem in wanted else None
-        if own is None or len(own) >= MOST_SAMPLES:
+        own = cells.setdefault(problem, [])
+        if len(own) >= MOST_SAMPLES:
             continue
         completion, finish = said.get((problem, index), ("", ""))
         own.append([outcome, texts.number(detail), texts.number(completion), finish])
@@ -186,9 +182,9 @@ def _cards(arm: Evaluation) -> dict[str, dict[str, Any]]:
 
 
 def _prompts(arm: Evaluation, wanted: set[str]) -> dict[str, str]:
-    columns = read_columns(arm.samples, "prompts", Prompt, ("problem_id", "turn", "text"))
+    columns = read_columns(arm.samples, "prompts", Prompt, ("problem_id", "turn", "text"), wanted)
     rows = zip(*columns.values(), strict=True)
-    return {problem: text for problem, turn, text in rows if turn == 0 and problem in wanted}
+    return {problem: text for problem, turn, text in rows if turn == 0}
 
 
 class _Texts:

@@ -1,24 +1,26 @@
-"""Reading record files by column.
+"""Some fields of record files, read by column.
 
-A study holds up to a million verdicts, and a table needs eight of their fields. So a file is
-parsed whole by the C decoder, the wanted fields are taken out, and repeated text is stored once:
-no model object is made per line. Whatever looks odd is read again by the strict reader, whose
-error names the file, the line and the remedy.
+A file is parsed whole by Polars, only the wanted fields and problems are taken out, and no model
+object is made per line. Whatever looks odd is read again by the strict reader, whose error names
+the file, the line and the remedy. Verdicts that are counted go through `reading.py`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
+from astraios.files import readable
 from astraios.records import Outcome
 from astraios.runs import Run
+
+if TYPE_CHECKING:
+    import polars as pl
 
 OUTCOMES = frozenset(Outcome)
 
@@ -28,34 +30,21 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(map(str, row), row.values(), strict=True)) for row in frame.to_dict("records")]
 
 
-class Coded:
-    """A growing column of repeated text: one number a row, every distinct text once."""
-
-    def __init__(self) -> None:
-        self._codes: list[np.ndarray[Any, np.dtype[np.int32]]] = []
-        self._numbers: dict[str, int] = {}
-
-    def extend(self, values: Sequence[str]) -> None:
-        """Append `values`."""
-        number = self._numbers
-        codes = (number.setdefault(value, len(number)) for value in values)
-        self._codes.append(np.fromiter(codes, dtype=np.int32, count=len(values)))
-
-    def repeat(self, value: str, n: int) -> None:
-        """Append `value` `n` times."""
-        code = self._numbers.setdefault(value, len(self._numbers))
-        self._codes.append(np.full(n, code, dtype=np.int32))
-
-    def column(self) -> pd.Categorical[Any]:
-        """Everything that was appended, as a pandas column."""
-        codes = np.concatenate(self._codes) if self._codes else np.zeros(0, dtype=np.int32)
-        return pd.Categorical.from_codes(codes, categories=pd.Index(list(self._numbers), dtype=str))
-
-
 def read_columns(
-    run: Run, name: str, record_type: type[BaseModel], wanted: Iterable[str]
+    run: Run,
+    name: str,
+    record_type: type[BaseModel],
+    wanted: Iterable[str],
+    problems: Collection[str] | None = None,
 ) -> dict[str, list[Any]]:
-    """The `wanted` fields of all whole records of `<name>.jsonl` and its parts.
+    """The `wanted` fields of whole records of `<name>.jsonl` and its parts.
+
+    Args:
+        run: where the records are.
+        name: of the file, without its ending.
+        record_type: what its lines are.
+        wanted: fields that hold text or whole numbers.
+        problems: ids of the problems whose records are wanted; all, if None.
 
     Returns:
         A list per field, all of one length, in file order.
@@ -65,31 +54,69 @@ def read_columns(
     """
     wanted = tuple(wanted)
     columns: dict[str, list[Any]] = {field: [] for field in wanted}
-    paths = [run.folder / f"{name}.jsonl", *sorted(run.folder.glob(f"{name}-*.jsonl"))]
-    for path in paths:
+    for path in [run.folder / f"{name}.jsonl", *sorted(run.folder.glob(f"{name}-*.jsonl"))]:
         if not path.exists():
             continue
-        data = path.read_bytes()
-        lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]  # a torn last line is no record
-        try:
-            rows = json.loads(b"[" + b",".join(lines) + b"]")
-            if len(rows) != len(lines):
-                raise ValueError("lines and records differ in number")
-            for field in wanted:
-                default = record_type.model_fields[field].default
-                if default is PydanticUndefined:
-                    columns[field] += [row[field] for row in rows]
-                else:
-                    columns[field] += [row.get(field, default) for row in rows]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return _strictly(run, name, record_type, wanted)
-    if not OUTCOMES.issuperset(columns.get("outcome", ())):
-        return _strictly(run, name, record_type, wanted)
+        found = _parsed(path, record_type, wanted, problems)
+        if found is None:
+            return _strictly(run, name, record_type, wanted, problems)
+        for field in wanted:
+            columns[field] += found[field].to_list()
     return columns
 
 
+def _parsed(
+    path: Path,
+    record_type: type[BaseModel],
+    wanted: tuple[str, ...],
+    problems: Collection[str] | None,
+) -> pl.DataFrame | None:
+    """The fields of one file; None if there is anything that the strict reader must look at."""
+    import polars as pl
+
+    fields = wanted if problems is None or "problem_id" in wanted else (*wanted, "problem_id")
+    with readable(path) as file:
+        data = file.read()
+    data = data[: data.rfind(b"\n") + 1]  # a torn last line is no record
+    if not data:
+        return pl.DataFrame(schema=_schema(record_type, fields))
+    try:
+        found = pl.read_ndjson(data, schema=_schema(record_type, fields))
+    except pl.exceptions.PolarsError:
+        return None
+    if len(found) != data.count(b"\n"):
+        return None
+    # A field that is not there is null too, and its default is the strict reader's business.
+    if any(found[field].null_count() for field in fields):
+        return None
+    if "outcome" in fields and not OUTCOMES.issuperset(found["outcome"].unique()):
+        return None
+    if problems is not None:
+        found = found.filter(pl.col("problem_id").is_in(list(problems)))
+    return found
+
+
+def _schema(record_type: type[BaseModel], fields: tuple[str, ...]) -> dict[str, type[pl.DataType]]:
+    import polars as pl
+
+    return {
+        field: pl.Int64 if record_type.model_fields[field].annotation is int else pl.String
+        for field in fields
+    }
+
+
 def _strictly(
-    run: Run, name: str, record_type: type[BaseModel], wanted: tuple[str, ...]
+    run: Run,
+    name: str,
+    record_type: type[BaseModel],
+    wanted: tuple[str, ...],
+    problems: Collection[str] | None,
 ) -> dict[str, list[Any]]:
-    records = [record.model_dump(mode="json") for record in run.read(name, record_type)]
-    return {field: [record[field] for record in records] for field in wanted}
+    columns: dict[str, list[Any]] = {field: [] for field in wanted}
+    for record in run.read(name, record_type):
+        if problems is not None and getattr(record, "problem_id", None) not in problems:
+            continue
+        for field in wanted:
+            value = getattr(record, field)
+            columns[field].append(str(value) if isinstance(value, StrEnum) else value)
+    return columns
