@@ -1,0 +1,344 @@
+"""What is recommended within a budget, and what is said where nothing can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from astraios.analysis import advice
+from astraios.analysis.limits import Limits, Price, breaches
+from astraios.analysis.quantities import (
+    parse_count,
+    parse_memory,
+    parse_share,
+    show_count,
+    show_hours,
+    show_memory,
+)
+from astraios.analysis.recommend import Recommendation, recommend
+from astraios.cli import app
+from astraios.errors import ConfigError, UnknownNameError
+
+Make = Callable[..., "object"]
+SCORE = {"base": 0.1, "fft": 0.6, "lora": 0.6, "ia3": 0.3, "adapterh": 0.6}
+METHODS = tuple(SCORE)
+MERGES = {"fft": True, "lora": True, "ia3": True, "adapterh": False, "odd": None}
+ONE = {"m": 3_000_000}
+
+
+def score(model: str, method: str, task: str) -> float:
+    return SCORE[method]
+
+
+def ask(study, limits: Limits | None = None, **options) -> Recommendation:
+    return recommend(study, limits or Limits(), MERGES.get, **options)
+
+
+def taken(found: Recommendation) -> set[str]:
+    return {candidate.method for candidate in found.recommended}
+
+
+@pytest.fixture(scope="module")
+def grid(make: Make):
+    return make(score, sizes=ONE, methods=METHODS, n=150)
+
+
+@pytest.fixture(scope="module")
+def two_sizes(make: Make):
+    def grows(model: str, method: str, task: str) -> float:
+        return SCORE[method] + (0.2 if model == "l" else 0)
+
+    return make(grows, sizes={"m": 3_000_000, "l": 9_000_000}, methods=METHODS, n=200)
+
+
+def test_methods_as_good_as_the_best_are_tied_and_the_others_are_not(grid):
+    found = ask(grid)
+    assert {c.method for c in found.candidates if c.tied} == {"fft", "lora", "adapterh"}
+    behind = {c.method: c for c in found.candidates if not c.tied}
+    assert set(behind) == {"base", "ia3"}
+    for candidate in behind.values():
+        assert candidate.p_holm < 0.05
+        assert candidate.difference.high < 0
+
+
+def test_of_the_tied_those_are_taken_that_no_other_dominates(grid):
+    found = ask(grid)
+    for candidate in found.candidates:
+        if not candidate.tied:
+            continue
+        dominated = any(
+            other.score.value >= candidate.score.value
+            and other.price.trainable < candidate.price.trainable
+            and other.price.memory_mib <= candidate.price.memory_mib
+            and other.price.hours <= candidate.price.hours
+            for other in found.candidates
+            if other.tied
+        )
+        assert candidate.recommended != dominated, candidate
+    assert "lora" in taken(found)  # the cheapest of the tied
+
+
+def test_cheapest_is_named_where_several_are_taken(make: Make):
+    study = make(lambda m, a, t: {"fft": 0.62}.get(a, 0.6), sizes=ONE, methods=METHODS[1:3], n=200)
+    found = ask(study)
+    said = advice.answer(found)
+    if len(found.recommended) == 2:
+        assert "The cheapest of these is LoRA: it trains 9k parameters" in said
+    else:
+        assert said.startswith("LoRA")
+
+
+@pytest.mark.parametrize(
+    ("limits", "gone", "named"),
+    [
+        (Limits(max_memory_mib=310), {"fft", "adapterh"}, "memory: 1.17 GiB"),
+        (Limits(max_trainable=100_000), {"fft"}, "trainable: 3M, 2.9M over 100k"),
+        (Limits(max_trainable_share=0.01), {"fft", "adapterh"}, "trainable share: 3 %"),
+        (Limits(max_hours=1), {"adapterh"}, "hours: 1.08 h"),
+        (Limits(mergeable=True), {"adapterh"}, "cannot be folded"),
+        (Limits(max_latency_s=3), set(), ""),
+        (Limits(min_tokens_per_s=900), {"adapterh"}, "speed: 769 tokens/s, 131 tokens/s below 900"),
+    ],
+)
+def test_what_breaks_a_limit_is_left_out_with_the_number(grid, limits, gone, named):
+    found = ask(grid, limits)
+    out = {c.method: c for c in found.candidates if not c.fits}
+    assert set(out) >= gone
+    assert not taken(found) & gone
+    texts = " ".join(breach.text for c in out.values() for breach in c.breaches)
+    assert named in texts
+    assert all(not c.tied and c.difference is None for c in out.values())
+
+
+def test_what_the_limits_forgo_is_told(make: Make):
+    study = make(lambda m, a, t: {"fft": 0.9}.get(a, 0.4), sizes=ONE, methods=METHODS)
+    found = ask(study, Limits(max_trainable=100_000))
+    told = " ".join(advice.details(found))
+    assert "Best without the limits: FFT" in told
+
+
+def test_where_nothing_fits_the_binding_limit_and_its_excess_are_named(grid):
+    found = ask(grid, Limits(max_memory_mib=200, max_trainable=1_000_000))
+    assert not found.recommended
+    said = advice.answer(found)
+    assert said.startswith(
+        "Nothing fits: no method keeps the limit on memory: 300 MiB, 100 MiB over"
+    )
+    assert "(IA)³" in said
+
+
+def test_limits_that_only_together_leave_nothing_are_told_so(grid):
+    found = ask(grid, Limits(mergeable=True, max_trainable=50, max_hours=0.5))
+    assert "limits on" in advice.answer(found)
+    only = make_only(grid, ("fft", "adapterh"))
+    found = ask(only, Limits(mergeable=True, max_trainable=100_000))
+    assert "each limit is kept by some method, all of them by none" in advice.answer(found)
+
+
+def make_only(study, methods: tuple[str, ...]):
+    return replace(study, units=study.units[study.units["method"].isin(methods)])
+
+
+def test_costs_that_were_not_recorded_are_neither_kept_nor_broken(grid):
+    unpriced = replace(grid, costs=grid.costs[grid.costs["kind"] != "train"])
+    found = ask(unpriced, Limits(max_memory_mib=1e6))
+    assert not found.recommended
+    assert "memory was not recorded for any method" in advice.answer(found)
+    assert taken(ask(unpriced)) >= {"lora"}  # without a limit it does not matter
+    one = grid.costs[~((grid.costs["kind"] == "train") & (grid.costs["method"] == "fft"))]
+    found = ask(replace(grid, costs=one), Limits(max_memory_mib=1e6))
+    assert "1 of 5 could not be checked" in " ".join(advice.details(found))
+
+
+def test_a_method_alone_is_said_to_be_alone(grid):
+    found = ask(make_only(grid, ("lora",)))
+    assert advice.answer(found).startswith("LoRA, the only method judged: ")
+    assert found.detectable is None
+
+
+def test_no_gain_over_the_base_is_said(make: Make):
+    same = make(lambda m, a, t: 0.5, sizes=ONE, methods=METHODS)
+    found = ask(same)
+    assert "base" not in taken(found)
+    assert "no gain is shown" in advice.answer(found)
+    worse = make(lambda m, a, t: 0.9 if a == "base" else 0.3, sizes=ONE, methods=METHODS)
+    assert advice.answer(ask(worse)).startswith("Leave the model as it is")
+
+
+def test_faults_alone_recommend_nothing(grid):
+    found = ask(replace(grid, units=grid.units.assign(value=np.nan)))
+    assert not found.recommended
+    assert "nothing can be recommended" in advice.answer(found)
+
+
+def test_an_unfinished_cell_is_left_out_and_named(grid):
+    units = grid.units[~((grid.units["method"] == "lora") & (grid.units["task"] == "fix"))]
+    found = ask(replace(grid, units=units, notes=("1 of 10 cells has no result yet.",)))
+    assert "lora" not in {c.method for c in found.candidates}
+    told = " ".join(advice.details(found))
+    assert "Without a score on all of the tasks: LoRA (m)" in told
+    assert "no result yet" in told
+
+
+def test_weights_decide_which_task_counts(make: Make):
+    def split(model: str, method: str, task: str) -> float:
+        return {("fft", "fix"): 0.8, ("lora", "synthesize"): 0.8}.get((method, task), 0.2)
+
+    study = make(split, sizes=ONE, methods=METHODS[:3])
+    assert taken(ask(study, weights={"fix": 9, "synthesize": 1})) == {"fft"}
+    assert taken(ask(study, weights={"fix": 1, "synthesize": 9})) == {"lora"}
+    assert dict(ask(study, weights={"fix": 2}).tasks) == {"fix": 1.0}
+
+
+def test_models_are_compared_with_each_other_or_one_alone(two_sizes):
+    assert {c.model for c in ask(two_sizes).recommended} == {"l"}
+    assert {c.model for c in ask(two_sizes, model="m").candidates} == {"m"}
+
+
+def test_detectable_difference_shrinks_with_the_problems(make: Make, grid):
+    few = make(score, sizes=ONE, methods=METHODS, n=50)
+    assert ask(few).detectable > ask(grid).detectable > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"weights": {"fox": 1.0}}, UnknownNameError, "Did you mean 'fix'"),
+        ({"weights": {"fix": 0.0}}, ConfigError, "above zero"),
+        ({"weights": {"fix": float("nan")}}, ConfigError, "above zero"),
+        ({"model": "xl"}, UnknownNameError, "judged base model"),
+    ],
+)
+def test_wrong_questions_are_refused(grid, options, error, message):
+    with pytest.raises(error, match=message):
+        ask(grid, **options)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0.0, float("nan")])
+def test_a_limit_is_above_zero(bad):
+    with pytest.raises(ConfigError, match="above zero"):
+        Limits(max_hours=bad)
+
+
+@given(
+    st.builds(
+        Price,
+        trainable=st.none() | st.floats(1, 1e9),
+        size=st.none() | st.integers(1, 10**9),
+        memory_mib=st.none() | st.floats(1, 1e6),
+        hours=st.none() | st.floats(0.01, 1e3),
+        tokens_per_s=st.none() | st.floats(1, 1e5),
+        latency_s=st.none() | st.floats(0.01, 1e3),
+        mergeable=st.none() | st.booleans(),
+    ),
+    st.sampled_from(("max_memory_mib", "max_hours", "max_trainable", "max_trainable_share")),
+    st.floats(0.01, 1e6),
+    st.floats(1, 10),
+)
+def test_a_looser_limit_never_lets_less_in(price: Price, name: str, tight: float, factor: float):
+    strict = breaches(price, Limits(**{name: tight}), "lora")
+    loose = breaches(price, Limits(**{name: tight * factor}), "lora")
+    assert len(loose) <= len(strict)
+    for breach in (*strict, *loose):
+        assert (breach.value is None) == ("not recorded" in breach.text)
+        assert breach.value is None or breach.excess > 0
+
+
+def test_json_holds_the_evidence(grid):
+    told = json.loads(json.dumps(advice.as_json(ask(grid, Limits(mergeable=True)))))
+    assert {"answer", "recommended", "detectable", "candidates", "limits", "tasks"} <= set(told)
+    by_method = {c["method"]: c for c in told["candidates"]}
+    assert by_method["adapterh"]["excluded_by"][0]["limit"] == "mergeable"
+    assert by_method["ia3"]["difference"]["high"] < 0
+    assert by_method["lora"]["cost"]["trainable"] == pytest.approx(9000)
+
+
+# --- quantities -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("14B", 14e9), ("350M", 350e6), ("1.3e9", 1.3e9), ("0.65m", 650e3), ("1,300,000", 1.3e6)],
+)
+def test_counts_are_read(text, value):
+    assert parse_count(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "14X", "B", "-3B", "0", "1e999", "nan", "14 B B"])
+def test_what_is_no_count_is_refused(text):
+    with pytest.raises(ConfigError, match="14B"):
+        parse_count(text)
+
+
+def test_memory_is_read_with_its_unit():
+    assert parse_memory("24GiB") == 24 * 1024
+    assert parse_memory("800 mib") == 800
+    assert parse_memory("80GB") == pytest.approx(80e9 / 2**20)
+    for text in ("24", "24G", "-1GiB", "GiB"):
+        with pytest.raises(ConfigError, match="24GiB"):
+            parse_memory(text)
+
+
+def test_shares_are_read_in_percent():
+    assert parse_share("0.5%", "x") == pytest.approx(0.005)
+    assert parse_share("5M", "x") is None
+    with pytest.raises(ConfigError):
+        parse_share("half%", "x")
+
+
+@given(st.integers(1, 10**13))
+def test_a_shown_count_reads_as_nearly_the_same(n: int):
+    assert parse_count(show_count(n)) == pytest.approx(n, rel=0.01)
+
+
+def test_amounts_are_shown_with_three_digits():
+    assert show_memory(24 * 1024) == "24 GiB"
+    assert show_memory(869.7) == "870 MiB"
+    assert (show_hours(3.21), show_hours(0.3), show_hours(0.01)) == ("3.21 h", "18 min", "36 s")
+
+
+# --- command ----------------------------------------------------------------------------------
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_command_tells_the_answer_then_the_evidence(study: Path):
+    done = run("recommend", study, "--max-trainable", "10%", "--model", "tiny")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert "LoRA" in lines[0] or "Parallel" in lines[0]
+    assert "From the best" in lines[2]
+    assert "Limits: at most 10 % of the parameters trained." in done.stdout
+
+
+def test_command_prints_one_json_object(study: Path):
+    done = run("recommend", study, "--task", "minipack-fix=2", "--mergeable", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["tasks"] == {"minipack-fix": 1.0}
+    merges = {c["method"]: c["cost"]["mergeable"] for c in told["candidates"]}
+    assert merges["base"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--max-memory", "24"), "24GiB"),
+        (("--task", "minipack-fix=lots"), "is no weight"),
+        (("--task", "minipack-fix", "--task", "minipack-fix=2"), "given twice"),
+    ],
+)
+def test_command_refuses_what_it_cannot_read(study: Path, words, message):
+    done = run("recommend", study, *words)
+    assert isinstance(done.exception, ConfigError)
+    assert message in str(done.exception)
