@@ -24,13 +24,13 @@ from astraios.cli.options import (
     DataDir,
     Jobs,
     Out,
-    Overrides,
     SandboxLevel,
     interruptible,
     print_json,
 )
+from astraios.cli.reporting import write_report
+from astraios.cli.studies import study_app
 from astraios.cli.tuning import merge, pack, train
-from astraios.cli.working import work
 from astraios.errors import AstraiosError, WorkError
 
 app = typer.Typer(
@@ -40,9 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-study_app = typer.Typer(help="Plan, run and inspect a study.", no_args_is_help=True)
 app.add_typer(study_app, name="study")
-study_app.command("work")(work)
 app.add_typer(data_app, name="data")
 
 
@@ -92,111 +90,11 @@ def demo(
         from astraios.errors import UnknownNameError
 
         raise UnknownNameError("preset", preset, presets)
-    _run_study(f"embedded-{preset}", out, None, jobs, [f"sandbox={sandbox}"], as_json)
-
-
-@study_app.command("run")
-def study_run(
-    study: Annotated[
-        str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")
-    ],
-    overrides: Overrides = None,
-    out: Out = Path("runs"),
-    data_dir: DataDir = None,
-    jobs: Jobs = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run what is missing of a study, then write its report."""
-    _run_study(study, out, data_dir, jobs, overrides or [], as_json)
-
-
-def _run_study(
-    name: str,
-    out: Path,
-    data: Path | None,
-    jobs: int | None,
-    overrides: list[str],
-    as_json: bool,
-) -> None:
-    from astraios.cli.display import StudyDisplay, say
-    from astraios.config import data_dir
+    from astraios.cli.studies import run_and_report
     from astraios.studies.presets import read_study
-    from astraios.studies.run import run_study
 
-    study = read_study(name, overrides)
-    root = out / study.name
-    display = StudyDisplay()
-    with interruptible():
-        try:
-            summary = run_study(
-                study,
-                root,
-                data_dir=data_dir(data),
-                n_workers=jobs,
-                watch=display.watch,
-                begin=display.begin,
-            )
-        finally:
-            display.close()
-        if summary.nothing_to_do:
-            say(f"study {study.name!r} is complete: all {summary.n_jobs} jobs are done already")
-        paths = _write_report(root, None, as_json)
-    if as_json:
-        failed = [{"job": job.id, "message": message} for job, message in summary.failed]
-        faults = {job.id: n for job, n in summary.faults}
-        told = {"study": study.name, "root": root, "report": paths}
-        print_json({**told, "failed": failed, "faults": faults})
-    if not summary.complete:
-        raise WorkError(f"{summary.left}; the same command tries them again")
-
-
-def _write_report(
-    root: Path, out: Path | None, as_json: bool, formats: str = "svg,png,pdf"
-) -> Path:
-    from astraios.analysis.report import terminal_table, write_report
-    from astraios.cli.display import out as tell
-    from astraios.cli.display import say
-
-    if sys.stderr.isatty():
-        say("writing the report")
-    written = write_report(root, out, tuple(filter(None, formats.split(","))))
-    if not as_json:
-        found = terminal_table(root)
-        tell(f"{found.text}\n\n{found.answer}\n\nreport: {written.index}")
-    return Path(written.index)
-
-
-@study_app.command("plan")
-@study_app.command("status")
-def study_status(
-    study: Annotated[
-        str, typer.Argument(help="A YAML file, or a name of `astraios list studies`.")
-    ],
-    overrides: Overrides = None,
-    out: Out = Path("runs"),
-    as_json: AsJson = False,
-) -> None:
-    """Show the jobs of a study and which of them are done."""
-    from astraios.cli.display import out as tell
-    from astraios.cli.display import table
-    from astraios.studies.checks import check
-    from astraios.studies.plan import plan
-    from astraios.studies.presets import read_study
-    from astraios.studies.work import is_finished
-
-    read = read_study(study, overrides or [])
-    check(read)
-    root = out / read.name
-    rows = [
-        {"job": j.id, "kind": str(j.kind), "state": "done" if is_finished(j, root) else "to do"}
-        for j in plan(read)
-    ]
-    if as_json:
-        print_json({"study": read.name, "root": root, "jobs": rows})
-        return
-    tell(table(rows))
-    n_done = sum(row["state"] == "done" for row in rows)
-    tell(f"\n{n_done} of {len(rows)} jobs are done")
+    study = read_study(f"embedded-{preset}", [f"sandbox={sandbox}"])
+    run_and_report(study, out / study.name, None, as_json, n_workers=jobs)
 
 
 for verb in (pack, train, merge, export, recommend, predict):
@@ -282,7 +180,7 @@ def report(
 ) -> None:
     """Write tables, figures and one HTML page from run folders."""
     with interruptible():
-        index = _write_report(runs, out, as_json, formats)
+        index = write_report(runs, out, as_json, formats)
     if as_json:
         print_json({"report": index})
 

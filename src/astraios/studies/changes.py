@@ -160,8 +160,8 @@ def changes(study: Study, jobs: Sequence[Job], root: Path) -> Changes | None:
 def refuse(found: Changes, study: Study, root: Path) -> ForeignRunError:
     """The error for a study that changed, with what can be done."""
     return ForeignRunError(
-        f"run folder {str(root)!r} holds another run: the study {study.name!r} has changed since it "
-        f"was begun there:\n{found}\n"
+        f"run folder {str(root)!r} holds another run: the study {study.name!r} has changed since "
+        f"it was begun there:\n{found}\n"
         "take the changes up with --accept-changes, which keeps what is the same; or choose "
         "another --out folder"
     )

@@ -7,7 +7,6 @@ search chooses; anything else would be a fault of ours, and `undeclared` finds i
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from astraios import tasks
 from astraios.config import identity
 from astraios.methods import LABEL
 from astraios.studies.overrides import EVALUATE, EVALUATION, TRAIN
+from astraios.studies.presets import read_study
 from astraios.studies.search import described
 from astraios.studies.study import (
-    BASE,
     Arm,
     MethodEntry,
     Study,
@@ -28,6 +27,8 @@ from astraios.studies.study import (
     search_of,
     training_config,
 )
+from astraios.training.config import EMBEDDED
+from astraios.training.recipes import RATES
 
 __all__ = ["Difference", "differences", "undeclared", "unsearched"]
 
@@ -130,16 +131,12 @@ def _text(value: Any) -> str:
 # --- rates that nobody searched ---------------------------------------------------------------
 
 
-def unsearched(study: Study, known: Mapping[str, float]) -> Iterator[str]:
-    """A warning for each method whose rate is taken and not searched, and far from the known one.
-
-    Args:
-        study: the grid.
-        known: method -> the rate that was best where it was searched, or is published.
-    """
-    for method in study.method_names:
-        best = known.get(method.partition(LABEL)[0])
-        for base_model in study.base_models:
+def unsearched(study: Study) -> Iterator[str]:
+    """A warning for each method whose rate is not searched, and is far from the known one."""
+    for base_model in study.base_models:
+        known = _known_rates(base_model)
+        for method in study.method_names:
+            best = known.get(method.partition(LABEL)[0])
             if best is None or search_of(study, base_model, method) is not None:
                 continue
             rates = {
@@ -147,18 +144,25 @@ def unsearched(study: Study, known: Mapping[str, float]) -> Iterator[str]:
                 for seed in study.seeds
             }
             for rate in sorted(rates):
-                times = rate / best
-                if not 1 / FAR < times < FAR or math.isclose(times, FAR):
+                times = max(rate / best, best / rate)
+                if times >= FAR * (1 - 1e-9):
                     yield (
                         f"{base_model} {method}: no learning rate is searched for it, and "
-                        f"{rate:g} is {max(times, 1 / times):.0f} times as "
-                        f"{'large' if times > 1 else 'small'} as {best:g}, the best of its kind in "
-                        "the shipped studies; say `search: {learning_rate: {low: "
-                        f"{best / 10:g}, high: {best * 10:g}, n: 5}}}}` or set "
-                        f"training.optimization.learning_rate for method {method}"
+                        f"{rate:g} is {times:.0f} times as {'large' if rate > best else 'small'} "
+                        f"as {best:g}, the best of its kind in the shipped studies; search it "
+                        f"(search: {{learning_rate: {{low: {best / 10:g}, high: {best * 10:g}, "
+                        "n: 5}}), or set training.optimization.learning_rate where it is this "
+                        "method"
                     )
 
 
-def untuned(study: Study) -> tuple[Arm, ...]:
-    """The base models as they are."""
-    return tuple(Arm(base_model, BASE, 0) for base_model in study.base_models)
+def _known_rates(base_model: str) -> Mapping[str, float]:
+    """Method -> its rate: of embedded models the ones that were searched, else those published."""
+    if base_model not in EMBEDDED:
+        return RATES
+    shipped = read_study("embedded-quick")
+    first = shipped.base_models[0], shipped.seeds[0]
+    return {
+        method: training_config(shipped, Arm(first[0], method, first[1])).optimization.learning_rate
+        for method in shipped.method_names
+    }

@@ -1,0 +1,389 @@
+"""`astraios study`: what a grid will cost, running it, how it stands, and a copy for others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from astraios.cli.options import (
+    AsJson,
+    DataDir,
+    Jobs,
+    Out,
+    Overrides,
+    interruptible,
+    print_json,
+)
+from astraios.cli.working import work
+from astraios.errors import ConfigError, UsageError, WorkError
+
+if TYPE_CHECKING:
+    from astraios.studies.study import Study
+
+study_app = typer.Typer(help="Plan, run, inspect and publish a study.", no_args_is_help=True)
+
+Named = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A YAML file, or a name of `astraios list studies`.")
+]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's folder.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        help="Such as 24GiB. Of a plan: what a device has. Of a run: what jobs take together.",
+    ),
+]
+Launcher = Annotated[
+    str, typer.Option("--launcher", help="Where jobs run: local, ray, slurm, or another's name.")
+]
+Address = Annotated[
+    str | None, typer.Option("--address", help="Of a Ray cluster; auto finds the one it runs in.")
+]
+Devices = Annotated[
+    str | None, typer.Option("--devices", help="Accelerators to use, with commas: 0,1.")
+]
+LauncherOptions = Annotated[
+    list[str] | None,
+    typer.Option("--launcher-option", metavar="FIELD=VALUE", help="One of the launcher's own."),
+]
+NoRetry = Annotated[
+    bool, typer.Option("--no-retry", help="Leave jobs alone that failed in an earlier run.")
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Only jobs that failed, and what builds on them."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="AXIS=VALUE",
+        help="Only these and what they build on: method=lora, kind=train, a folder's pattern.",
+    ),
+]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option("--accept-changes", help="Take up a study that changed since it was begun."),
+]
+From = Annotated[
+    list[Path] | None,
+    typer.Option("--from", help="Folders of finished runs, by whose pace time is estimated."),
+]
+Calibrate = Annotated[
+    bool, typer.Option("--calibrate", help="Try a few steps of each kind of training first.")
+]
+JobsList = Annotated[bool, typer.Option("--jobs-list", help="Every job, beside the cells.")]
+
+
+@study_app.command("plan")
+def plan(
+    study: Named,
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    data_dir: DataDir = None,
+    max_memory: MaxMemory = None,
+    calibrate: Calibrate = False,
+    runs: From = None,
+    jobs_list: JobsList = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the cells of a study with what each will cost; nothing is run.
+
+    With --calibrate a few steps are tried; base models and data are made ready for it, and stay.
+    """
+    from astraios.studies.presets import read_study
+
+    read = read_study(study, overrides or [])
+    root = out / read.name
+    if calibrate:
+        _calibrate(read, root, data_dir)
+    _show_plan(read, root, data_dir, max_memory, runs or [], jobs_list, as_json)
+
+
+def _show_plan(
+    study: Study,
+    root: Path,
+    data: Path | None,
+    max_memory: str | None,
+    runs: Sequence[Path],
+    jobs_list: bool,
+    as_json: bool,
+) -> None:
+    from astraios.cli import planning
+    from astraios.cli.display import out as tell
+    from astraios.config import data_dir
+    from astraios.studies.outlook import outlook
+
+    found = outlook(
+        study, root, data_dir=data_dir(data), max_memory_mib=_mib(max_memory), runs=runs
+    )
+    if as_json:
+        print_json(planning.as_json(found))
+    else:
+        tell(planning.as_text(found, jobs_list=jobs_list))
+    if found.too_large:
+        raise UsageError(planning.refusal(found, str(max_memory)))
+
+
+def _calibrate(study: Study, root: Path, data: Path | None) -> None:
+    from astraios.cli.display import bar
+    from astraios.config import data_dir
+    from astraios.training.process import settle
+
+    settle()
+    from astraios.studies.calibrate import calibrate
+
+    with interruptible(), bar(f"calibrate {study.name}", "trainings") as progress:
+        calibrate(study, root, data_dir=data_dir(data), progress=progress)
+
+
+@study_app.command("run")
+def run(
+    study: Named,
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    data_dir: DataDir = None,
+    jobs: Jobs = None,
+    launcher: Launcher = "local",
+    address: Address = None,
+    devices: Devices = None,
+    launcher_option: LauncherOptions = None,
+    max_memory: MaxMemory = None,
+    only: Only = None,
+    no_retry: NoRetry = False,
+    retry_failed: RetryFailed = False,
+    accept_changes: AcceptChanges = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what `plan` shows, and start nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run what is missing of a study, then write its report."""
+    from astraios.studies.presets import read_study
+
+    read = read_study(study, overrides or [])
+    root = out / read.name
+    if dry_run:
+        _show_plan(read, root, data_dir, max_memory, [], False, as_json)
+        return
+    run_and_report(
+        read,
+        root,
+        data_dir,
+        as_json,
+        n_workers=jobs,
+        launcher=launcher,
+        launcher_options=_launcher_options(launcher, address, devices, launcher_option or []),
+        max_memory_mib=_mib(max_memory),
+        only=only or (),
+        **_retrying(no_retry, retry_failed),
+        accept_changes=accept_changes,
+    )
+
+
+@study_app.command("resume")
+def resume(
+    folder: Folder,
+    overrides: Overrides = None,
+    data_dir: DataDir = None,
+    jobs: Jobs = None,
+    launcher: Launcher = "local",
+    address: Address = None,
+    devices: Devices = None,
+    launcher_option: LauncherOptions = None,
+    max_memory: MaxMemory = None,
+    only: Only = None,
+    no_retry: NoRetry = False,
+    retry_failed: RetryFailed = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with the study in FOLDER by what the folder says; the file it came from is not needed.
+
+    FIELD=VALUE may change what changes no record: sandbox, evaluation.device, engine options.
+    """
+    import yaml
+
+    from astraios.config import fingerprint, parse_yaml
+    from astraios.studies.changes import stored_study
+    from astraios.studies.study import Study
+
+    stored = stored_study(folder)
+    text = yaml.safe_dump(stored.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    read = parse_yaml(text, Study, overrides or [], source=str(folder / "study.yaml"))
+    if fingerprint(read) != fingerprint(stored):
+        raise ConfigError(
+            f"{' '.join(overrides or [])}: makes another study of the one in {str(folder)!r}; "
+            "change its YAML file and use `astraios study run --accept-changes`"
+        )
+    run_and_report(
+        read,
+        folder,
+        data_dir,
+        as_json,
+        n_workers=jobs,
+        launcher=launcher,
+        launcher_options=_launcher_options(launcher, address, devices, launcher_option or []),
+        max_memory_mib=_mib(max_memory),
+        only=only or (),
+        **_retrying(no_retry, retry_failed),
+    )
+
+
+def run_and_report(study: Study, root: Path, data: Path | None, as_json: bool, **how: Any) -> None:
+    """Run `study` in `root`, write the report and say how it stands.
+
+    Raises:
+        WorkError: if something is left to do.
+    """
+    from astraios.cli.display import StudyDisplay, say
+    from astraios.cli.reporting import write_report
+    from astraios.config import data_dir
+    from astraios.studies.run import run_study
+
+    display = StudyDisplay()
+    with interruptible():
+        try:
+            summary = run_study(
+                study,
+                root,
+                data_dir=data_dir(data),
+                watch=display.watch,
+                begin=display.begin,
+                **how,
+            )
+        finally:
+            display.close()
+        if summary.nothing_to_do:
+            n, of = summary.n_chosen, summary.n_jobs
+            whole = f"all {of} jobs are done already" if n == of else f"the {n} of {of} jobs are"
+            say(
+                f"study {study.name!r} is complete: {whole}" if n == of else f"{whole} done already"
+            )
+        paths = write_report(root, None, as_json)
+    if as_json:
+        failed = [{"job": job.id, "message": message} for job, message in summary.failed]
+        told = {"study": study.name, "root": root, "report": paths, "n_jobs": summary.n_jobs}
+        more = {
+            "failed": failed,
+            "skipped": [job.id for job in summary.skipped],
+            "submitted": [job.id for job in summary.submitted],
+            "faults": {job.id: n for job, n in summary.faults},
+        }
+        print_json({**told, **more})
+    if summary.submitted and not (summary.failed or summary.skipped or summary.faults):
+        say(f"{summary.left}; `astraios study status {root}` says how they stand")
+    elif not summary.complete:
+        again = "the same command tries them again"
+        raise WorkError(f"{summary.left}; {again if how.get('retry', True) else 'left alone'}")
+
+
+@study_app.command("status")
+def status(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study's folder, or its file or name.")
+    ],
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    jobs_list: JobsList = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a study stands, while it runs too; read from its folder alone."""
+    from dataclasses import asdict
+
+    from astraios.cli import planning
+    from astraios.cli.display import out as tell
+    from astraios.studies.changes import read_plan, stored_study
+    from astraios.studies.status import counts
+    from astraios.studies.status import status as states
+
+    folder = Path(study)
+    if not folder.is_dir():
+        from astraios.studies.presets import read_study
+
+        folder = out / read_study(study, overrides or []).name
+    elif overrides:
+        raise ConfigError(f"{str(folder)!r} is a folder, which takes no {overrides[0]!r}")
+    name = stored_study(folder).name
+    found = states(folder, read_plan(folder))
+    if as_json:
+        print_json(
+            {
+                "study": name,
+                "root": folder,
+                "n_jobs": len(found),
+                "n_done": sum(job.state == "done" for job in found),
+                "kinds": counts(found, "kind"),
+                "arms": counts(found, "arm"),
+                "jobs": [{**asdict(job), "job": job.id} for job in found],
+            }
+        )
+    else:
+        tell(planning.standing(name, folder, found, jobs_list=jobs_list))
+
+
+@study_app.command("export")
+def export(
+    folder: Folder,
+    to: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A new folder, or a new archive: NAME.tar.gz.")
+    ],
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Take tuned weights along; base models never.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a study's records for others: no base weights, nothing that names this machine."""
+    from astraios.cli.display import out as tell
+    from astraios.studies.publish import publish
+
+    with interruptible():
+        done = publish(folder, to, weights=weights)
+    if as_json:
+        print_json({"out": done.where, "files": done.n_files, "bytes": done.n_bytes,
+                    "runs": done.n_runs, "weights": done.weights})  # fmt: skip
+    else:
+        tell(
+            f"{done.n_runs} runs, {done.n_files} files, {done.n_bytes / 2**20:,.1f} MiB: "
+            f"{done.where}"
+        )
+
+
+study_app.command("work")(work)
+
+
+def _mib(text: str | None) -> float | None:
+    from astraios.analysis.quantities import parse_memory
+
+    return None if text is None else parse_memory(text, "--max-memory")
+
+
+def _retrying(no_retry: bool, retry_failed: bool) -> dict[str, bool]:
+    if no_retry and retry_failed:
+        raise ConfigError("--no-retry and --retry-failed contradict each other; give one")
+    return {"retry": not no_retry, "failed_only": retry_failed}
+
+
+def _launcher_options(
+    launcher: str, address: str | None, devices: str | None, more: Sequence[str]
+) -> dict[str, Any]:
+    """Fields of the launcher's `Options`.
+
+    Raises:
+        ConfigError: for an option that is of another launcher, or is not of the form field=value.
+    """
+    from astraios.config import apply_override
+
+    for name, given, owner in (("--address", address, "ray"), ("--devices", devices, "local")):
+        if given is not None and launcher != owner:
+            raise ConfigError(f"{name} is of launcher {owner!r}, and {launcher!r} was asked for")
+    found: dict[str, Any] = {}
+    if address is not None:
+        found["address"] = address
+    if devices is not None:
+        found["devices"] = tuple(part.strip() for part in devices.split(",") if part.strip())
+    for option in more:
+        apply_override(found, option)
+    return found
