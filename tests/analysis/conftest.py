@@ -270,6 +270,106 @@ class _Cell:
         }
 
 
+CWES = ("CWE-79", "CWE-89")
+
+
+def write_other_kinds(root: Path, methods: Iterable[str], model: str = "tiny") -> None:
+    """Give every arm a security task and a classification beside its others."""
+    for method in methods:
+        for task in ("miniature-secure", "miniature-detect"):
+            config = AnyConfig(
+                base_model=model, method=None if method == "base" else method, task=task
+            )
+            name = f"{task}-{fingerprint(config)}"
+            folder = root / "eval" / model / method / "seed0" / name
+            with Run.open(folder, kind=RunKind.GENERATE, config=config) as run:
+                run.seal()
+            judging = AnyJudgeConfig(task=task)
+            judge = folder / f"judged-{fingerprint(judging)}"
+            made = _secure(method) if task == "miniature-secure" else _detected(method)
+            with Run.open(
+                judge, kind=RunKind.JUDGE, config=judging, environment={"sandbox": "namespaces"}
+            ) as run:
+                run.append("verdicts", *made[0])
+                run.write_json("scores", made[1])
+                run.seal()
+
+
+def _secure(method: str) -> tuple[list[Verdict], list[Score]]:
+    outcomes = (Outcome.SAFE, Outcome.VULNERABLE, Outcome.COMPILE_ERROR)
+    verdicts = [
+        Verdict(
+            problem_id=f"{cwe}/{number}",
+            index=index,
+            group=f"{cwe}/{number}",
+            slice=cwe,
+            cwe=cwe,
+            outcome=outcomes[int(3 * draw(method, cwe, number, index))],
+        )
+        for cwe in CWES
+        for number in range(6)
+        for index in range(4)
+    ]
+    scores = []
+    for part in ("all", *CWES):
+        own = [v.outcome for v in verdicts if part in ("all", v.slice)]
+        valid = len(own) - own.count(Outcome.COMPILE_ERROR)
+        found = {
+            "valid-rate": (valid / len(own), len(own), ""),
+            "insecure-rate": (
+                own.count(Outcome.VULNERABLE) / valid,
+                valid,
+                "indicative only: recall 0.67" if part == CWES[0] else "",
+            ),
+        }
+        scores += [
+            Score(
+                task="miniature-secure",
+                metric=metric,
+                slice=part,
+                value=value,
+                low=max(0.0, value - 0.1),
+                high=min(1.0, value + 0.1),
+                n_problems=12 if part == "all" else 6,
+                n_samples=n,
+                caveat=caveat,
+            )
+            for metric, (value, n, caveat) in found.items()
+        ]
+    return verdicts, scores
+
+
+def _detected(method: str) -> tuple[list[Verdict], list[Score]]:
+    verdicts = []
+    for number in range(30):
+        expected = "yes" if number % 3 else "no"
+        answer = "yes" if draw(method, number) < 0.7 else "no"
+        outcome = Outcome.PASSED if answer == expected else Outcome.FAILED
+        verdicts.append(
+            Verdict(
+                problem_id=f"detect/{number}",
+                index=0,
+                group=f"detect/{number}",
+                outcome=outcome,
+                answer=answer,
+                expected=expected,
+            )
+        )
+    right = sum(verdict.outcome == Outcome.PASSED for verdict in verdicts) / 30
+    score = Score(
+        task="miniature-detect",
+        metric="accuracy",
+        value=right,
+        low=right - 0.15,
+        high=right + 0.15,
+        n_problems=30,
+        n_samples=30,
+        chance=2 / 3,
+        against_chance="indistinguishable",
+    )
+    return verdicts, [score]
+
+
 @pytest.fixture
 def make_study(tmp_path: Path) -> Callable[..., Path]:
     """`write_study` into a folder of the test's own."""
@@ -290,6 +390,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(study: Path) -> ReportPaths:
     """The report of `study`."""
     return write_report(study)
+
+
+@pytest.fixture(scope="session")
+def varied_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods and a task of every kind: tests, perturbed prompts, security, yes or no."""
+    root = tmp_path_factory.mktemp("varied") / "study"
+    write_study(root, methods=("fft", "lora"), n_problems=12)
+    write_other_kinds(root, ("base", "fft", "lora"))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ class _Standing:
     """The best method of one model, and who cannot be told from it."""
 
     best: Mapping[str, Any]
-    """Its row of `pass_rates`."""
+    """Its row of `quality`."""
     ties: tuple[str, ...]
     others: tuple[str, ...]
     """Best first."""
@@ -74,7 +74,7 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
     top, best = standing.best, standing.method
     several = frames.several_models
     score = (
-        f"{_percent(top['value'])} pass@1 on {task}{f' with {model}' if several else ''} "
+        f"{_percent(top['value'])} {top['metric']} on {task}{f' with {model}' if several else ''} "
         f"(95 % interval {_percent(top['low'], '')}–{_percent(top['high'])}, n = {top['n']:,})"
     )
     if not standing.others:
@@ -96,7 +96,7 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
 
 
 def _standing(frames: Frames, model: str, task: str) -> _Standing | None:
-    rates = frames.pass_rates
+    rates = frames.quality
     rates = rates[(rates["model"] == model) & (rates["task"] == task) & rates["value"].notna()]
     if not len(rates):
         return None
@@ -112,7 +112,7 @@ def _standing(frames: Frames, model: str, task: str) -> _Standing | None:
 
 
 def _apart(frames: Frames, model: str, task: str, a: str, b: str) -> bool:
-    row = comparison.difference(frames.pairs, model, task, a, b)
+    row = comparison.difference(frames.quality_pairs, model, task, a, b)
     return row is not None and bool(row["p_holm"] < comparison.LEVEL)
 
 
@@ -150,7 +150,7 @@ def _runner_up(frames: Frames, model: str, task: str, standing: _Standing) -> li
     """Where the best is certain: what the next one would cost in points and save in parameters."""
     best, costs = standing.method, standing.trainable
     second = standing.others[0]
-    found = Range.of(comparison.difference(frames.pairs, model, task, best, second))
+    found = Range.of(comparison.difference(frames.quality_pairs, model, task, best, second))
     if standing.ties or found is None or second == style.BASE:
         return []
     behind, low, high = (
@@ -173,7 +173,7 @@ def _share(fraction: float) -> str:
 def _gain(frames: Frames, model: str, task: str, best: str) -> list[str]:
     if best == style.BASE:
         return ["No tuned method is ahead of the untuned base."]
-    found = Range.of(comparison.difference(frames.pairs, model, task, best, style.BASE))
+    found = Range.of(comparison.difference(frames.quality_pairs, model, task, best, style.BASE))
     if found is None:
         return []
     ends = (found.value, found.low, found.high)
@@ -209,14 +209,14 @@ def _other_model(frames: Frames, model: str, task: str) -> list[str]:
 
 
 def _basis(frames: Frames) -> tuple[str, ...]:
-    rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
+    rates = frames.quality[frames.quality["task"] == frames.headline_task]
     n_seeds = int(rates["n_seeds"].max())
     seeds = (
         f"Scores are averaged over {n_seeds} training seeds per problem"
         if n_seeds > 1
         else "One training seed: how much the ranking depends on the seed is not measured"
     )
-    n_pairs = frames.pairs[frames.pairs["task"] == frames.headline_task]["n_pairs"]
+    n_pairs = frames.quality_pairs[frames.quality_pairs["task"] == frames.headline_task]["n_pairs"]
     pairs = f" over {int(n_pairs.max())} pairs" if len(n_pairs) else ""
     return (
         f"Told apart by a paired bootstrap over problems, Holm-adjusted{pairs}. {seeds}. "
@@ -226,8 +226,8 @@ def _basis(frames: Frames) -> tuple[str, ...]:
 
 def _trainable(frames: Frames, model: str) -> dict[str, float]:
     """Method -> trainable parameters; the base trains none."""
-    own = frames.tunings[frames.tunings["model"] == model]
-    found = own.groupby("method")["trainable_parameters"].mean()
+    own = frames.trainable[frames.trainable["model"] == model]
+    found = own.set_index("method")["trainable_parameters"]
     return {style.BASE: 0.0, **{str(method): float(n) for method, n in found.items()}}
 
 

@@ -32,6 +32,15 @@ def basis(frames: Frames, rates: pd.DataFrame) -> str:
     return "; ".join(parts) + "."
 
 
+def measured(frames: Frames, n: int, what: str) -> str:
+    """`n = 12 trainings; single measurements ...`: the basis of numbers that have no interval."""
+    n_faults = int(frames.problems["n_faults"].sum())
+    return (
+        f"n = {n:,} {what}; measured as they are, so there is no interval; "
+        f"{n_faults:,} fault{'' if n_faults == 1 else 's'} of the engine or grader in the study."
+    )
+
+
 def sandbox(frames: Frames) -> str:
     """The weakest sandbox level that any judging used; all of them, if they cannot be ranked."""
     judged = frames.runs[frames.runs["kind"] == "judge"]

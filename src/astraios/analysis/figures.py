@@ -127,6 +127,32 @@ def point(
     )
 
 
+def grid(canvas: Canvas, n: int, *, most: int = 3, **options: Any) -> list[Axes]:
+    """`n` panels in rows of at most `most`; no empty frame is left in the last row."""
+    columns = min(n, most) or 1
+    axes = canvas.subplots(-(-n // columns) or 1, columns, squeeze=False, **options).flat
+    panels = list(axes)
+    for unused in panels[n:]:
+        unused.remove()
+    return panels[:n]
+
+
+def legend(canvas: Canvas, panels: Iterable[Axes]) -> None:
+    """One legend for all panels: every label once, in the order of its first panel."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    columns = min(len(found), 8) or 1
+    canvas.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
+
+
+def thinned(frame: pd.DataFrame, most: int = 200) -> pd.DataFrame:
+    """At most about `most` rows of `frame`, evenly taken, the last one among them."""
+    step = max(1, -(-len(frame) // most))
+    return frame.iloc[sorted({*range(0, len(frame), step), len(frame) - 1})] if step > 1 else frame
+
+
 def svg(figure: Figure, name: str) -> str:
     """The figure as a complete SVG document; equal data give equal bytes."""
     return drawn(figure, name)["svg"].decode()
@@ -146,12 +172,12 @@ def drawn(figure: Figure, name: str, formats: Iterable[str] = ("svg",)) -> dict[
         canvas = Canvas(figsize=(figure.width, figure.height), layout="constrained")
         FigureCanvasSVG(canvas)
         tips = figure.draw(canvas)
+        settle(canvas)
         for kind in dict.fromkeys(("svg", *formats)):
             out = io.BytesIO()
             # A bitmap is pasted where the ground may be dark, and its ink is not.
             ground = PAPER if kind == "png" else "none"
             canvas.savefig(out, format=kind, dpi=DPI, facecolor=ground, metadata=METADATA[kind])
-            canvas.set_layout_engine("none")  # found once, kept for the other formats
             made[kind] = out.getvalue()
     text = made["svg"].decode()
     for gid, tip in tips.items():
@@ -185,13 +211,22 @@ def inline(document: str, figure: Figure, name: str, looks: Mapping[str, Look]) 
     return body.replace("<svg ", opening, 1)
 
 
+def settle(canvas: Canvas) -> None:
+    """Find the layout, once: finding it takes longer than drawing."""
+    engine = canvas.get_layout_engine()
+    if engine is not None:
+        engine.execute(canvas)
+        canvas.set_layout_engine("none")
+
+
 def spread_labels(
     axes: Axes, labels: list[tuple[float, float, str, str]], *, gap: float = 1.25, lift: float = 0
 ) -> None:
     """Write a label beside each point so that no two overlap.
 
     Labels go to the right of their points and are pushed apart up and down; one that had to move
-    far is tied to its point by a thin line.
+    far is tied to its point by a thin line. To be called when all else is drawn: the layout is
+    final from here on.
 
     Args:
         axes: where the points are; its limits and scales are as they will be printed.
@@ -200,9 +235,9 @@ def spread_labels(
         lift: how far above its point a label stands if there is room, in the same unit.
     """
     canvas = axes.get_figure(root=True)
-    if canvas is None:
+    if not isinstance(canvas, Canvas):
         raise ValueError("the axes belong to no figure")
-    canvas.canvas.draw()  # positions are final only then
+    settle(canvas)
     line = gap * mpl.rcParams["font.size"] * canvas.dpi / 72
     raised = lift * line / gap
     points = [axes.transData.transform((x, y)) for x, y, _, _ in labels]

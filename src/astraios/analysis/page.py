@@ -79,7 +79,8 @@ def _top(table: Table, column: Column) -> float:
     if column.kind != Kind.RATE:
         return 0.0
     found = (row.get(column.key) for row in table.rows)
-    highest = max((cell.high for cell in found if isinstance(cell, Range)), default=0.0)
+    ends = [cell.high for cell in found if isinstance(cell, Range) and not math.isnan(cell.high)]
+    highest = max(ends, default=0.0)
     return max(0.1, math.ceil(highest * 10) / 10)
 
 
@@ -95,7 +96,7 @@ def _cell(
             f"{value.value:.9g}",
             certain=value.certain,
             marks=value.marks,
-            bar=Bar(*(100 * end / top for end in ends)) if top else None,
+            bar=_bar(ends, top),
         )
     text = table.cell(row, column)
     if column.kind == Kind.METHOD:
@@ -105,6 +106,13 @@ def _cell(
     missing = value is None or (isinstance(value, float) and math.isnan(value))
     sort = "" if missing else (text if words else f"{value:.9g}")
     return Cell(text, "", sort, words)
+
+
+def _bar(ends: tuple[float, float, float], top: float) -> Bar | None:
+    """Where the ends lie on a scale from zero to `top`; what is off the scale lies at its end."""
+    if not top or any(math.isnan(end) for end in ends):
+        return None
+    return Bar(*(100 * min(max(end / top, 0.0), 1.0) for end in ends))
 
 
 def mark(look: Look) -> str:

@@ -37,7 +37,11 @@ class Kind(StrEnum):
     NUMBER = "number"
     """Three decimals."""
     SECONDS = "seconds"
+    HOURS = "hours"
+    """Hours or seconds, three significant digits."""
     MIB = "mib"
+    MIB_SMALL = "mib_small"
+    """Three significant digits: what a small adapter needs is less than one."""
     P_VALUE = "p_value"
     RATE = "rate"
     """A `Range` of fractions, printed in percent with its interval."""
@@ -232,6 +236,8 @@ def show_value(value: Any, kind: Kind) -> str:
             return f"{value:.2f}".replace("-", MINUS)
         case Kind.SECONDS:
             return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+        case Kind.HOURS | Kind.MIB_SMALL:
+            return _three_digits(value)
         case Kind.MIB:
             return f"{value:,.0f}"
         case Kind.P_VALUE:
@@ -252,6 +258,13 @@ def _signed(points: float) -> str:
     if text == "0.0":
         return text
     return ("+" if points > 0 else MINUS) + text
+
+
+def _three_digits(value: float) -> str:
+    """At least three significant digits, never with an exponent."""
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
 def _share(value: float) -> str:

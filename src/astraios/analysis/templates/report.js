@@ -116,20 +116,26 @@
 
   // --- figures: what a mark says, by pointer and by arrow keys ---
   const tip = $("tip");
+  let told = null;
   const unmark = () => {
+    told?.classList.remove("at");
+    told = null;
     tip.hidden = true;
-    for (const old of document.querySelectorAll(".plot .at")) old.classList.remove("at");
   };
-  const say = (part) => {
-    unmark();
-    part.classList.add("at");
-    tip.textContent = part.dataset.tip;
-    tip.hidden = false;
-    const box = part.getBoundingClientRect();
+  const place = () => {
+    const box = told.getBoundingClientRect();
     const left = Math.min(box.right + 8, innerWidth - tip.offsetWidth - 8);
     const above = box.top - tip.offsetHeight - 8;
     tip.style.left = `${Math.max(8, left)}px`;
     tip.style.top = `${above > 8 ? above : box.bottom + 8}px`;
+  };
+  const say = (part) => {
+    unmark();
+    told = part;
+    part.classList.add("at");
+    tip.textContent = part.dataset.tip;
+    tip.hidden = false;
+    place();
   };
   for (const drawing of document.querySelectorAll(".plot svg[role='img']")) {
     const parts = [...drawing.querySelectorAll("g[id*='tip-']")].filter((part) => {
@@ -157,7 +163,7 @@
       say(parts[at]);
     });
   }
-  addEventListener("scroll", unmark, { passive: true });
+  addEventListener("scroll", () => told && place(), { passive: true });
 
   // --- copying ---
   async function copy(text) {

@@ -20,14 +20,17 @@ __all__ = ["NEEDS", "SECTIONS", "Need", "View"]
 
 NEEDS = MappingProxyType(
     {
-        "pass_rates": "judged generations",
-        "pairs": "two methods judged on one task",
+        "quality": "judged generations",
+        "quality_pairs": "two methods judged on one task",
+        "pass_rates": "a judged task that is scored by passing tests",
+        "pairs": "two methods judged on a task that is scored by passing tests",
         "robustness": "a judged task of perturbed prompts",
         "losses": "trainings with a validation loss",
         "forecast": "a judged method with a validation loss",
         "priced": "a judged method with a recorded training cost",
         "steps": "training records",
         "costs": "runs with a cost",
+        "tunings": "trainings with a cost",
         "outcomes": "verdicts",
         "qualified_scores": "scores with a chance level or a caveat",
         "headline_task": "a judged task that is scored by passing tests",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from astraios.analysis.captions import measured
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Table
 from astraios.analysis.views import View
@@ -66,9 +67,9 @@ def render(frames: Frames) -> Table:
     caption = (
         f"What the study cost: {total_cpu_s:,.0f} CPU seconds in {len(costs)} recorded runs. Each "
         "run measures its own process. Runs may have overlapped, so wall times do not add up to "
-        "the time one waited."
+        f"the time one waited. {measured(frames, len(costs), 'runs')}"
     )
     return Table(columns, tuple(rows), caption)
 
 
-view = View("Cost ledger", 60, ("costs",), render, section="cost")
+view = View("Cost of every stage", 60, ("costs",), render, section="cost")

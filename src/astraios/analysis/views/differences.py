@@ -18,7 +18,7 @@ COLUMNS: tuple[Column, ...] = (
 
 def render(frames: Frames) -> Table:
     """One row a pair, the better method first, largest difference on top."""
-    found = frames.pairs[frames.pairs["task"] == frames.headline_task]
+    found = frames.quality_pairs[frames.quality_pairs["task"] == frames.headline_task]
     rows = []
     for model in frames.models:
         own = found[(found["model"] == model) & found["value"].notna()]
@@ -42,12 +42,18 @@ def render(frames: Frames) -> Table:
         columns = (Column("model", "Model"), *COLUMNS)
     n_certain = sum(row["difference"].certain for row in rows)
     n = int(found["n"].max()) if len(found) else 0
+    own_faults = frames.quality[frames.quality["task"] == frames.headline_task]["n_faults"]
+    n_faults = int(own_faults.sum())
     caption = (
         f"Pairs of methods on {frames.headline_task}: {n_certain} of {len(rows)} differ with an "
         f"adjusted p-value below {LEVEL} (paired bootstrap over n = {n:,} problems, Holm over all "
-        "pairs of a model). Pairs that do not differ here are not shown to be equal."
+        f"pairs of a model); differences with 95 % bootstrap intervals; {n_faults:,} "
+        f"fault{'s' * (n_faults != 1)} left out. Pairs that do not differ here are not shown to be "
+        "equal."
     )
     return Table(columns, tuple(rows), caption)
 
 
-view = View("Which methods differ", 15, ("pairs", "several_methods"), render, section="quality")
+view = View(
+    "Which methods differ", 15, ("quality_pairs", "several_methods"), render, section="quality"
+)

@@ -1,95 +1,137 @@
-"""Does the validation loss tell which method will score well?"""
+"""Does the validation loss tell which method will score well? Task by task."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import correlation, style
 from astraios.analysis.captions import basis
 from astraios.analysis.columns import rows_of
-from astraios.analysis.figures import Figure, Tips, point, spread_labels
+from astraios.analysis.figures import Figure, Tips, grid, legend, point, spread_labels
 from astraios.analysis.frames import Frames
 from astraios.analysis.style import MUTED
 from astraios.analysis.tables import Kind, Range, show
 from astraios.analysis.views import View
 
+Three = tuple[Range | None, Range | None, Range | None]
+NAMES = ("Pearson", "Spearman", "Kendall")
+
 
 def render(frames: Frames) -> Figure:
-    """One point per model and method, seeds averaged; the correlation leaves the base out."""
+    """A panel a task, a point a model and method, seeds averaged; correlations without the base."""
     data = _data(frames)
-    tuned = data[data["method"] != style.BASE]
-    loss, score = tuned["validation_loss"].tolist(), tuned["value"].tolist()
-    linear, ranks = correlation.pearson(loss, score), correlation.spearman(loss, score)
+    tasks = [task for task in frames.tasks if task in set(data["task"])]
+    found = {task: _correlations(data[data["task"] == task]) for task in tasks}
     several = data["model"].nunique() > 1
-    looks = style.looks(frames.methods)
-    sizes = {model: 7 + 2.2 * place for place, model in enumerate(frames.models)}
+    columns = min(len(tasks), 3)
 
     def draw(canvas: Canvas) -> Tips:
-        axes = canvas.subplots()
-        labels: list[tuple[float, float, str, str]] = []
+        panels = grid(canvas, len(tasks), most=3)
         tips: dict[str, str] = {}
-        for row in rows_of(data):
-            look = looks[row["method"]]
-            x, y = row["validation_loss"], 100 * row["value"]
-            ends = [100 * row["low"], 100 * row["high"]]
-            axes.plot([x, x], ends, color=look.colour, lw=1.3, alpha=0.45)
-            gid = f"tip-{len(tips)}"
-            point(axes, x, y, look, gid, size=sizes[row["model"]])
-            name = f"{look.title}, {row['model']}" if several else look.title
-            tips[gid] = f"{name}: loss {x:.3f}, {y:.1f} %"
-            if row["model"] == frames.headline_model or not several:
-                labels.append((x, y, look.title, look.colour))
-        axes.set_xlabel("validation loss after tuning, nats per target token")
-        axes.set_ylabel(f"pass@1 on {frames.headline_task}, %")
-        axes.set_ylim(0)
-        axes.margins(x=0.12)
-        note = f"Pearson {_show(linear)}\nSpearman {_show(ranks)}"
-        axes.text(0.985, 0.97, note, transform=axes.transAxes, ha="right", va="top", color=MUTED)
-        spread_labels(axes, labels)
+        for number, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
+            own = data[data["task"] == task]
+            named = len(tasks) == 1
+            tips |= _panel(axes, own, frames, f"tip-{number}", found[task], named=named)
+            if not named:
+                axes.set_title(task)
+            axes.set_ylabel(f"{own['metric'].iloc[0]}, %")
+            if number >= len(tasks) - columns:
+                axes.set_xlabel("validation loss after tuning")
+        if len(tasks) > 1:
+            legend(canvas, panels)
+        else:
+            largest = next(m for m in reversed(frames.models) if m in set(data["model"]))
+            looks = style.looks(frames.methods)
+            labels = [
+                (row["validation_loss"], 100 * row["value"], look.title, look.colour)
+                for row in rows_of(data[data["model"] == largest])
+                for look in [looks[row["method"]]]
+            ]
+            spread_labels(panels[0], labels)
         return tips
 
-    rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
-    sized = "Larger marks are larger models; the largest is labelled. " if several else ""
+    told = "; ".join(
+        f"{task}: " + ", ".join(f"{n} {_show(r)}" for n, r in zip(NAMES, found[task], strict=True))
+        for task in tasks
+    )
+    sized = "Larger marks are larger models. " if several else ""
+    n_tuned = len(data[data["method"] != style.BASE][["model", "method"]].drop_duplicates())
     return Figure(
         draw,
         data,
-        f"Validation loss against pass@1. Over {len(tuned)} tuned models: Pearson {_show(linear)}, "
-        f"Spearman {_show(ranks)} (95 % Fisher intervals); the untuned base is drawn, not counted. "
-        f"{sized}{basis(frames, rates)}",
-        f"Validation loss against pass@1; Pearson correlation {_show(linear)}.",
-        width=8.2,
-        height=4.4,
+        f"Validation loss after tuning (nats per target token) against score. Over {n_tuned} tuned "
+        f"models, 95 % intervals by Fisher's transformation; the untuned base is drawn, not "
+        f"counted: {told}. {sized}{basis(frames, data)}",
+        f"Validation loss against score on {len(tasks)} tasks. {told}.",
+        width=8.2 if len(tasks) == 1 else 3.55 * columns + 0.2,
+        height=4.4 if len(tasks) == 1 else 2.8 * -(-len(tasks) // columns) + 0.35,
+    )
+
+
+def _panel(
+    axes: Axes,
+    data: pd.DataFrame,
+    frames: Frames,
+    prefix: str,
+    found: Three,
+    *,
+    named: bool,
+) -> Tips:
+    tips: dict[str, str] = {}
+    looks = style.looks(frames.methods)
+    known = [model for model in frames.models if model in set(data["model"])]
+    sizes = {model: 5 + 4 * place / max(1, len(known) - 1) for place, model in enumerate(known)}
+    labelled: set[str] = set()
+    for row in rows_of(data):
+        look = looks[row["method"]]
+        x, y = row["validation_loss"], 100 * row["value"]
+        axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=look.colour, lw=1, alpha=0.4)
+        gid = f"{prefix}-{len(tips)}"
+        label = "" if row["method"] in labelled else look.title
+        labelled.add(row["method"])
+        point(axes, x, y, look, gid, size=sizes[row["model"]] + 2 * named, label=label)
+        tips[gid] = (
+            f"{look.title}, {row['model']}: loss {x:.3f}, {y:.1f} % "
+            f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+        )
+    axes.set_ylim(0)
+    axes.margins(x=0.12)
+    shown = [f"{name} {_show(r)}" for name, r in zip(NAMES[:2], found[:2], strict=True) if r]
+    note: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "top", "color": MUTED}
+    axes.text(0.985, 0.98, "\n".join(shown), fontsize=9.5 if named else 7.5, **note)
+    return tips
+
+
+def _correlations(data: pd.DataFrame) -> Three:
+    tuned = data[data["method"] != style.BASE]
+    loss, score = tuned["validation_loss"].tolist(), tuned["value"].tolist()
+    return (
+        correlation.pearson(loss, score),
+        correlation.spearman(loss, score),
+        correlation.kendall(loss, score),
     )
 
 
 def _data(frames: Frames) -> pd.DataFrame:
-    rates = frames.pass_rates[frames.pass_rates["task"] == frames.headline_task]
     final = frames.losses.groupby(["model", "method"])["final"].mean()
-    data = rates.merge(final.rename("validation_loss").reset_index(), on=["model", "method"])
-    data = data[data["value"].notna()].reset_index(drop=True)
-    places = {method: place for place, method in enumerate(frames.methods)}
+    losses = final.rename("validation_loss").reset_index()
+    data = frames.quality.merge(losses, on=["model", "method"])
+    data = data[data["value"].notna() & data["validation_loss"].notna()]
+    places = {name: place for place, name in enumerate((*frames.models, *frames.methods))}
     data = data.sort_values(
-        ["model", "method"], key=lambda c: c.map(places).fillna(0), kind="stable"
+        ["model", "method"], key=lambda names: names.map(places).fillna(0), kind="stable"
     )
-    columns = [
-        "model",
-        "method",
-        "task",
-        "validation_loss",
-        "value",
-        "low",
-        "high",
-        "n",
-        "n_faults",
-    ]
-    return data[columns].reset_index(drop=True)
+    columns = ["model", "method", "task", "metric", "validation_loss"]
+    numbers = ["value", "low", "high", "n", "n_seeds", "n_faults"]
+    return data[[*columns, *numbers]].reset_index(drop=True)
 
 
 def _show(value: Range | None) -> str:
     return show(value, Kind.CORRELATION) if value else "not defined (fewer than 4 points)"
 
 
-view = View(
-    "Validation loss against score", 30, ("pass_rates", "forecast"), render, section="losses"
-)
+view = View("Validation loss against score", 30, ("quality", "forecast"), render, section="losses")

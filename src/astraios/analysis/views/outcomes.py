@@ -38,8 +38,9 @@ def render(frames: Frames) -> Table:
     n = int(verdicts["n"].sum())
     n_faults = int(verdicts[verdicts["outcome"] == Outcome.FAULT]["n"].sum())
     caption = (
-        f"What became of {n:,} completions, all seeds together. A fault is a "
-        f"failure of the engine or the grader, never the model's: {n_faults} here. "
+        f"What became of the completions, all seeds together: n = {n:,}; plain counts, without an "
+        f"interval. A fault is a failure of the engine or the grader, never the model's: "
+        f"{n_faults:,} here. "
         f"Sandbox: {sandbox(frames)}."
     )
     return Table(tuple(columns), tuple(rows), caption)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -19,7 +20,7 @@ COLUMNS = (
     Column("trainable", "Trained", Kind.COUNT, "trainable parameters"),
     Column("share", "Share %", Kind.SHARE, "trainable parameters of all parameters"),
     Column("validation_loss", "Val. loss", Kind.NUMBER, "after tuning, nats per target token"),
-    Column("pass", "pass@1 %", Kind.RATE, "share of samples that pass all tests"),
+    Column("pass", "Score %", Kind.RATE, "the task's own measure"),
     Column("over_base", "Δ base", Kind.DIFFERENCE, "paired difference to the untuned base, points"),
     Column("over_fft", "Δ FFT", Kind.DIFFERENCE, "paired difference to full tuning, points"),
     Column("robust", "Robust %", Kind.RATE, "solved under every perturbation of the prompt"),
@@ -28,21 +29,25 @@ COLUMNS = (
     Column("peak_mib", "Peak MiB", Kind.MIB, "highest memory of tuning"),
 )
 MODEL = Column("model", "Model")
-SEEDS = Column("seeds", "Seeds %", Kind.TEXT, "pass@1 of the lowest and the highest seed")
+SEEDS = Column("seeds", "Seeds %", Kind.TEXT, "score of the lowest and the highest seed")
 
 
 def render(frames: Frames) -> Table:
     """One row per model and method, holes included; differences with a star are certain."""
     task = frames.headline_task
-    rates = frames.pass_rates[frames.pass_rates["task"] == task]
+    rates = frames.quality[frames.quality["task"] == task]
+    metric = str(rates["metric"].iloc[0])
     rows = [_row(frames, model, method) for model, method in _cells(frames)]
-    columns = list(COLUMNS)
+    columns = [
+        replace(column, title=f"{metric} %") if column.key == "pass" else column
+        for column in COLUMNS
+    ]
     if frames.several_seeds:
         columns.insert(5, SEEDS)
     if len(frames.models) > 1:
         columns.insert(0, MODEL)
     caption = (
-        f"pass@1 on {task}. {basis(frames, rates)} Differences are points, paired over problems; "
+        f"{metric} on {task}. {basis(frames, rates)} Differences are points, paired over problems; "
         "those with a star are certain: adjusted p < 0.05 (Holm, over all pairs). "
     )
     if len(frames.robustness):
@@ -64,9 +69,9 @@ def _cells(frames: Frames) -> list[tuple[str, str]]:
 
 def _row(frames: Frames, model: str, method: str) -> dict[str, Any]:
     task = str(frames.headline_task)
-    rate = _only(frames.pass_rates, model=model, method=method, task=task)
+    rate = _only(frames.quality, model=model, method=method, task=task)
     robust = _robust(frames, model, method)
-    cost = _tuning(frames.tunings, model, method)
+    cost = _tuning(frames, model, method)
     row: dict[str, Any] = {
         "model": model,
         "method": method,
@@ -95,14 +100,20 @@ def _robust(frames: Frames, model: str, method: str) -> pd.Series | None:
     return _only(frames.robustness, model=model, method=method, slice=ALL)
 
 
-def _tuning(tunings: pd.DataFrame, model: str, method: str) -> dict[str, Any]:
-    own = tunings[(tunings["model"] == model) & (tunings["method"] == method)]
-    if not len(own):
+def _tuning(frames: Frames, model: str, method: str) -> dict[str, Any]:
+    known = _only(frames.trainable, model=model, method=method)
+    if known is None:
         return {}
-    trainable = float(own["trainable_parameters"].mean())
+    trainable = int(known["trainable_parameters"])
+    found: dict[str, Any] = {"trainable": trainable}
+    own = frames.tunings
+    own = own[(own["model"] == model) & (own["method"] == method)]
+    if not len(own):  # tuned elsewhere: what it took is not known
+        whole = frames.sizes.get(model)
+        return {**found, "share": trainable / whole if whole else None}
     total = float(own["total_parameters"].mean())
     return {
-        "trainable": round(trainable),
+        **found,
         "share": trainable / total if total else None,
         "cpu_s": float(own["cpu_s"].mean()),
         "wall_s": float(own["wall_s"].mean()),
@@ -120,7 +131,7 @@ def _over(frames: Frames, model: str, method: str, other: str) -> Range | None:
     if method == other:
         return None
     task = str(frames.headline_task)
-    return Range.of(comparison.difference(frames.pairs, model, task, method, other))
+    return Range.of(comparison.difference(frames.quality_pairs, model, task, method, other))
 
 
 def _seeds(rate: pd.Series | None) -> str | None:
@@ -129,4 +140,4 @@ def _seeds(rate: pd.Series | None) -> str | None:
     return f"{100 * rate['seed_low']:.1f}–{100 * rate['seed_high']:.1f} ({rate['n_seeds']})"
 
 
-view = View("Results", 10, ("pass_rates",), render, section="quality")
+view = View("Results", 10, ("quality", "headline_task"), render, section="quality")

@@ -14,7 +14,7 @@ COLUMNS = (
     Column("clean", "Clean %", Kind.RATE, "the same problems, prompt as it is"),
     Column("robust", "Perturbed %", Kind.RATE, "problems whose every variant passes"),
     Column("drop", "Drop", Kind.DIFFERENCE, "clean minus perturbed, points, paired"),
-    Column("relative", "Lost %", Kind.PERCENT, "drop as a share of the clean rate"),
+    Column("relative", "Lost %", Kind.RATE, "drop as a share of the clean rate"),
 )
 
 
@@ -41,7 +41,7 @@ def render(frames: Frames) -> Table:
                         "clean": Range.of(row, "clean"),
                         "robust": Range.of(row),
                         "drop": Range.of(row, "drop"),
-                        "relative": row["relative"],
+                        "relative": Range.of(row, "relative"),
                     }
                 )
     caption = (

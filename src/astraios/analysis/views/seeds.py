@@ -53,7 +53,7 @@ def render(frames: Frames) -> Figure:
         data,
         f"pass@1 of every training seed on {frames.headline_model} (points) and their mean (bar). "
         f"Typical standard deviation between seeds: {typical} points. n = {int(data['n'].max())} "
-        f"problems a point; the spread between seeds is not part of the intervals elsewhere; "
+        f"problems a point; single scores without an interval of their own; "
         f"{n_faults} faults left out; sandbox: {sandbox(frames)}.",
         f"pass@1 of each seed, per method; typical standard deviation {typical} points.",
         width=8.2,
