@@ -70,8 +70,7 @@ class Lock:
                 with storage(path):
                     raise
             self._beat = _Beat(folder)
-            return
-        with storage(path):
+        with storage(path):  # who it is can be read from here on every file system
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, _ourselves(), 0)
 
@@ -80,13 +79,12 @@ class Lock:
         if self._handle is None:
             return
         # The file stays: removing it would let two later writers lock two different files.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._handle, 0)
+            # Closing is not enough where a child has it open too.
+            fcntl.flock(self._handle, fcntl.LOCK_UN)
         if self._beat is not None:
             self._beat.release()
-        else:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._handle, 0)
-                # Closing is not enough where a child has it open too.
-                fcntl.flock(self._handle, fcntl.LOCK_UN)
         os.close(self._handle)
         self._handle = None
 

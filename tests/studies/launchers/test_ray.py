@@ -72,20 +72,36 @@ def test_a_study_on_a_cluster_of_its_own(tmp_path):
     told = run(
         tmp_path,
         """
-        jobs = [*grid(2), job("fails", ends="fails"), job("next", "fails"),
-                job("lost", ends="killed-once"), job("starved", ends="starved-once")]
-        launcher.launch(jobs, setting(root, Options(), n_workers=2), watch)
+        jobs = [*grid(1), job("fails", ends="fails"), job("next", "fails")]
+        launcher.launch(jobs, setting(root, Options(), n_workers=1), watch)
         found = ended(events)
         assert found.pop("fails") is Phase.FAILED and found.pop("next") is Phase.SKIPPED
         assert set(found.values()) == {Phase.DONE}, found
         """,
     )
+    assert "no luck; try other luck" in told
+    assert records(tmp_path / "study", grid(1)) == undisturbed(tmp_path, grid(1))
+    assert processes_of_ray() <= before
+
+
+@pytest.mark.slow
+def test_a_job_whose_worker_is_lost_is_begun_again(tmp_path):
+    told = run(
+        tmp_path,
+        """
+        jobs = [*grid(2), job("lost", ends="killed-once"), job("starved", ends="starved-once"),
+                job("dies", ends="killed")]
+        launcher.launch(jobs, setting(root, Options(retries=1), n_workers=2), watch)
+        found = ended(events)
+        assert found.pop("dies") is Phase.FAILED
+        assert set(found.values()) == {Phase.DONE}, found
+        """,
+    )
     assert "again lost its worker was lost" in told
     assert "again starved its worker was lost (it ran out of memory)" in told
-    assert "no luck; try other luck" in told
+    assert "failed dies its worker was lost 2 times, last because" in told
     jobs = [*grid(2), job("lost"), job("starved")]
     assert records(tmp_path / "study", jobs) == undisturbed(tmp_path, jobs)
-    assert processes_of_ray() <= before
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ from astraios.studies.plan import Job
 
 OBJECTS_MIB = 100
 """Shared memory of a cluster that is started here: messages are all that goes through it."""
+ATTEMPTS = 3
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -88,22 +89,14 @@ def _connected(setting: Setting, options: Options) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet = {"log_to_driver": False, "include_dashboard": False}
     try:
         if options.address is None:
-            memory = setting.max_memory_mib
-            ray.init(
-                "local",
-                logging_level=logging.ERROR,
-                num_cpus=setting.n_workers,
-                object_store_memory=OBJECTS_MIB * MIB,
-                _memory=None if memory is None else int(memory * MIB),
-                **quiet,
-            )
+            _start_here(setting)
         else:
             _knock(options.address)
             ray.init(options.address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # those of Ray have no common root
+        ray.shutdown()
         raise WorkError(
             f"no Ray cluster could be reached at {options.address or 'this machine'!r} "
             f"({error}); start one with `ray start --head`, or leave `address` out"
@@ -112,6 +105,31 @@ def _connected(setting: Setting, options: Options) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_here(setting: Setting) -> None:
+    """Start a cluster on this machine, whose processes end with this one."""
+    import ray
+
+    memory = setting.max_memory_mib
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(
+                "local",
+                logging_level=logging.ERROR,
+                num_cpus=setting.n_workers,
+                object_store_memory=OBJECTS_MIB * MIB,
+                _memory=None if memory is None else int(memory * MIB),
+                log_to_driver=False,
+                include_dashboard=False,
+            )
+        except Exception as error:
+            # Ray gives its processes 30 s to begin, which a machine that is busy may not keep.
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or attempt + 1 == ATTEMPTS:
+                raise
+        else:
+            return
 
 
 def _knock(address: str) -> None:
