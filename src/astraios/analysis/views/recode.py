@@ -69,8 +69,9 @@ def render(frames: Frames) -> Table:
 def _reachable(frames: Frames, tasks: list[str]) -> dict[tuple[str, str], float]:
     """Task and transformation -> share of problems without a variant that nothing can solve.
 
-    Some released prompts are no Python, so that no answer can make a program of them: nothing of
-    any model compiles there. One such variant makes its problem fail for every model.
+    Some released prompts are no Python, so no answer can make a program of them. That is told by
+    the answers: nothing of any model compiles there, which with few models may be chance. One such
+    variant makes its problem fail for every model.
     """
     import polars as pl
 
@@ -99,8 +100,8 @@ def _of_broken(reachable: dict[tuple[str, str], float]) -> str:
     if not parts:
         return ""
     return (
-        "Some perturbed prompts are no Python, so that no answer of any model is a program and "
-        f"their problems are lost to all: {', '.join(parts)}. "
+        "To some variants no answer of any model judged is a program, as where the perturbed "
+        f"prompt is no Python itself; their problems are lost to all: {', '.join(parts)}. "
     )
 
 
