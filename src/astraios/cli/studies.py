@@ -262,7 +262,8 @@ def run_and_report(study: Study, root: Path, data: Path | None, as_json: bool, *
             say(
                 f"study {study.name!r} is complete: {whole}" if n == of else f"{whole} done already"
             )
-        paths = write_report(root, None, as_json)
+        # What a cluster's queue holds is not there to report.
+        paths = None if summary.submitted else write_report(root, None, as_json)
     if as_json:
         failed = [{"job": job.id, "message": message} for job, message in summary.failed]
         told = {"study": study.name, "root": root, "report": paths, "n_jobs": summary.n_jobs}
