@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from astraios.analysis import style
-from astraios.analysis.predict import LOSS, Forecast, Prediction
+from astraios.analysis.predict import LOSS, Forecast, Prediction, reasons_told
 from astraios.analysis.quantities import show_count, show_ratio
 from astraios.analysis.tables import Column, Kind, Table
 
@@ -62,11 +62,7 @@ def details(forecast: Forecast) -> tuple[str, ...]:
         f"From {', '.join(sizes)}; the target is {where}. Intervals (95 %) hold the draw of "
         f"problems, {seeds}, and how far a size lies off its law."
     ]
-    by_reason: dict[str, list[str]] = {}
-    for refusal in forecast.refusals:
-        name = f"{style.title(refusal.method)} ({refusal.task})"
-        by_reason.setdefault(refusal.reason, []).append(name)
-    lines += [f"Not predicted: {', '.join(names)}: {why}." for why, names in by_reason.items()]
+    lines += [f"Not predicted: {reason}." for reason in reasons_told(forecast.refusals)]
     return tuple(lines)
 
 

@@ -41,6 +41,8 @@ SAME_SIZE = 1.02
 """Models whose sizes differ by less are not two sizes of one family."""
 RISE = 1.005
 """A loss that grows by more from one size to the next follows no power law."""
+MOST_NAMED = 5
+"""Of methods that are refused for one reason."""
 LOSS = "validation loss"
 CHANCE = 0.025
 
@@ -134,15 +136,26 @@ def predict(
         else:
             _predict_scores(known, sizes, wanted, losses, task, target, found, refused)
     if not found:
-        reasons = "; ".join(dict.fromkeys(_told(refusal) for refusal in refused))
+        reasons = "; ".join(reasons_told(refused))
         raise DataError(f"nothing can be predicted for {show_count(target)}: {reasons}")
     rows = [known.draws.row(model, method) for model, method in known.draws.cells]
     n_seeds = int(known.draws.n_seeds_M[rows].max())
     return Forecast(target, tuple(found), tuple(refused), sizes, n_seeds)
 
 
-def _told(refusal: Refusal) -> str:
-    return f"{style.title(refusal.method)}, {refusal.task}: {refusal.reason}"
+def reasons_told(refused: Sequence[Refusal]) -> list[str]:
+    """Every reason once, with whom it concerns: `FFT (fix), LoRA (fix): ...`."""
+    by_reason: dict[str, list[str]] = {}
+    for refusal in refused:
+        name = f"{style.title(refusal.method)} ({refusal.task})"
+        by_reason.setdefault(refusal.reason, []).append(name)
+    return [f"{_clipped(names)}: {reason}" for reason, names in by_reason.items()]
+
+
+def _clipped(names: Sequence[str]) -> str:
+    if len(names) <= MOST_NAMED + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
 
 
 def _check(kind: str, given: Sequence[str], known: Sequence[str]) -> None:
@@ -179,7 +192,8 @@ def _reach(sizes: Mapping[str, int], target: float, unsized: Sequence[str]) -> N
         raise DataError(
             f"{show_count(target)} is {show_ratio(target / most)} times the largest size measured "
             f"({show_count(most)}), and the sizes measured span a factor of "
-            f"{show_ratio(most / least)} only: they support predictions up to {show_count(most * most / least)}"
+            f"{show_ratio(most / least)} only: they support predictions up to "
+            f"{show_count(most * most / least)}"
         )
 
 

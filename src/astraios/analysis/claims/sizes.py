@@ -60,7 +60,12 @@ def _trend(evidence: Evidence, tasks: tuple[str, ...], kind: str) -> _Trend | st
     """The slope of a rate on log10 size, methods pooled; or why there is none."""
     name = {"robust": "robustness", "security": "security"}[kind]
     if not tasks:
-        return f"{name}: no task measures it"
+        lacking = kind == "robust" and evidence.of_kind(kind)
+        return (
+            f"{name}: the same problems were not judged without the perturbation"
+            if lacking
+            else f"{name}: no task measures it"
+        )
     needs = {task: (task, evidence.clean[task]) if kind == "robust" else (task,) for task in tasks}
     models = [
         model
