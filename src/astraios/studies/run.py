@@ -58,7 +58,7 @@ class Summary:
                 f"{len(self.failed)} jobs failed and {len(self.skipped)} were skipped for it"
             )
         if self.submitted:
-            said.append(f"{len(self.submitted)} jobs are in the queue of the cluster")
+            said.append(f"{len(self.submitted)} jobs wait for a cluster to run them")
         if self.faults:
             first, n = self.faults[0]
             said.append(

@@ -93,6 +93,7 @@ def test_a_dry_run_writes_what_would_be_submitted(tmp_path, monkeypatch):
     )
     assert set(ended(events).values()) == {Phase.SUBMITTED}
     assert "not submitted" in events[0].note
+    assert script_of(tmp_path, "1/01-judge.sh") in events[0].note
     assert (
         script_of(tmp_path, "1/02-judge.sh")
         == f"""#!/bin/bash

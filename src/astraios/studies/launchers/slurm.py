@@ -126,9 +126,10 @@ class SlurmLauncher(Launcher):
             for stage in made:
                 path = here / f"{stage.name}.sh"
                 write_tasks(path.with_suffix(".jsonl"), stage.tasks)
-                write_text(path, script(stage, here, setting, options))
+                text = script(stage, here, setting, options)
+                write_text(path, text)
                 if options.dry_run:
-                    _tell(stage, f"not submitted: {path}", watch)
+                    _tell(stage, f"not submitted: {path}", watch, text)
                     continue
                 first = {queued[name] for jobs in stage.tasks for job in jobs for name in job.after
                          if name in queued}  # fmt: skip
@@ -279,10 +280,13 @@ def _queued(folder: Path, options: Options) -> Mapping[str, str]:
     return found
 
 
-def _tell(stage: Stage, what: str, watch: Callable[[Event], None]) -> None:
+def _tell(stage: Stage, what: str, watch: Callable[[Event], None], text: str = "") -> None:
+    """Say of every job where it is; with the first, the script."""
     for number, jobs in enumerate(stage.tasks):
         for job in jobs:
-            watch(Event(job, Phase.SUBMITTED, note=f"{what}, task {number}"))
+            shown = f"\n{text}" if text else ""
+            watch(Event(job, Phase.SUBMITTED, note=f"{what}, task {number}{shown}"))
+            text = ""
 
 
 launcher = SlurmLauncher()
