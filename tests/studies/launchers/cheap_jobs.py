@@ -98,3 +98,11 @@ def grid(n_middle: int = 4, /, **fields: object) -> list[Job]:
     """One job, `n_middle` that build on it, one that builds on all of those."""
     middle = [job(f"middle-{at}", "first", **fields) for at in range(n_middle)]
     return [job("first", **fields), *middle, job("last", *(one.id for one in middle), **fields)]
+
+
+def note_devices(job: Job, setting: Setting, progress: Progress, bases: Bases) -> None:
+    """Write down which accelerators the worker sees, and when it was at work."""
+    began = time.monotonic()
+    time.sleep(0.3)
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    (setting.root / job.id).write_text(f"{seen} {began} {time.monotonic()}")

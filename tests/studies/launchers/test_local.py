@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from cheap_jobs import ended, fill, grid, job, records, setting
+from cheap_jobs import ended, fill, grid, job, note_devices, records, setting
 
 from astraios.studies.launchers import Phase, local
 from astraios.studies.launchers.local import Options, launcher
+from astraios.studies.needs import Needs
 
 HERE = Path(__file__).parent
 
@@ -124,7 +125,6 @@ def test_a_job_that_takes_more_memory_than_is_allowed_is_told_of(tmp_path):
 
 def test_a_device_is_for_one_job_unless_several_fit():
     from astraios.studies.launchers._room import Room
-    from astraios.studies.needs import Needs
 
     room = Room(8, 1e6, {"0": 1000.0, "1": 1000.0})
     small, large, unknown = (Needs(10, mib, 1) for mib in (400, 900, None))
@@ -144,6 +144,51 @@ def test_a_device_is_for_one_job_unless_several_fit():
     room.give_back("b")
     room.give_back("c")
     assert room.place_for(named).device is None
+
+
+NVIDIA_SMI = """#!/bin/sh
+printf '0, GPU-aa, 1000\\n1, GPU-bb, 1000\\n2, GPU-cc, 1000\\n'
+"""
+
+
+@pytest.fixture
+def two_devices(tmp_path, monkeypatch):
+    """A machine whose driver tells of three accelerators, of which two are left visible."""
+    program = tmp_path / "bin/nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(NVIDIA_SMI)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-aa")
+
+
+def test_each_worker_sees_one_accelerator(tmp_path, two_devices, monkeypatch):
+    wants = {
+        "large": Needs(10, 900, 1),
+        "large too": Needs(10, 900, 1),
+        "unknown": Needs(10, None, 1),
+        "plain": Needs(10),
+        "named": Needs(10, 10, 2, own_device=False),
+    }
+    monkeypatch.setattr(local, "needs", lambda job, root: wants[job.id])
+    events = launch(
+        [job(name) for name in wants],
+        tmp_path,
+        n_workers=5,
+        options=Options(),
+        perform=note_devices,
+    )
+    assert set(ended(events).values()) == {Phase.DONE}
+    told = {name: (tmp_path / name).read_text().split() for name in wants}
+    assert {told["large"][0], told["large too"][0]} == {"2", "GPU-aa"}
+    assert told["unknown"][0] in ("2", "GPU-aa")
+    assert told["named"][0] == "2,GPU-aa"
+    times = {name: (float(began), float(end)) for name, (_, began, end) in told.items()}
+    for one in wants:
+        for other in set(wants) - {one, "plain"}:
+            if one != "plain" and (told[one][0] == told[other][0] or "named" in (one, other)):
+                first, second = sorted((times[one], times[other]))
+                assert first[1] <= second[0], f"{one} and {other} shared a device"
 
 
 # --- stopped and killed -----------------------------------------------------------------------
