@@ -133,6 +133,7 @@ def _text(value: Any) -> str:
 
 def unsearched(study: Study) -> Iterator[str]:
     """A warning for each method whose rate is not searched, and is far from the known one."""
+    far: dict[tuple[str, float, float], list[str]] = {}
     for base_model in study.base_models:
         known = _known_rates(base_model)
         for method in study.method_names:
@@ -143,17 +144,18 @@ def unsearched(study: Study) -> Iterator[str]:
                 training_config(study, Arm(base_model, method, seed)).optimization.learning_rate
                 for seed in study.seeds
             }
-            for rate in sorted(rates):
-                times = max(rate / best, best / rate)
-                if times >= FAR * (1 - 1e-9):
-                    yield (
-                        f"{base_model} {method}: no learning rate is searched for it, and "
-                        f"{rate:g} is {times:.0f} times as {'large' if rate > best else 'small'} "
-                        f"as {best:g}, the best of its kind in the shipped studies; search it "
-                        f"(search: {{learning_rate: {{low: {best / 10:g}, high: {best * 10:g}, "
-                        "n: 5}}), or set training.optimization.learning_rate where it is this "
-                        "method"
-                    )
+            for rate in rates:
+                if max(rate / best, best / rate) >= FAR * (1 - 1e-9):
+                    far.setdefault((method, rate, best), []).append(base_model)
+    for (method, rate, best), models in far.items():
+        more = f" and {len(models) - 1} more" if len(models) > 1 else ""
+        yield (
+            f"{method} on {models[0]}{more}: no learning rate is searched for it, and {rate:g} is "
+            f"{max(rate / best, best / rate):.0f} times as {'large' if rate > best else 'small'} as "
+            f"{best:g}, the best of its kind in the shipped studies; search it (search: "
+            f"{{learning_rate: {{low: {best / 10:g}, high: {best * 10:g}, n: 5}}}}), or set "
+            f"training.optimization.learning_rate where {{method: {method}}}"
+        )
 
 
 def _known_rates(base_model: str) -> Mapping[str, float]:

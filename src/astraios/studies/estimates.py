@@ -252,10 +252,13 @@ def _forecast(config: TrainingConfig, shape: Any) -> Any:
     """The `Forecast` of a training, or why there is none."""
     if isinstance(shape, str):
         return shape
-    plan = config.optimization.model_copy(update={"learning_rate": 1.0})
-    return _forecast_of(
-        config.model_copy(update={"optimization": plan, "seed": 0}).model_dump_json()
-    )
+    options, of = methods.method(config.method).options_for, config.method_options
+    changed: dict[str, Any] = {"learning_rate": 1.0}
+    if options(of, config.optimization.n_steps) == options(of, 1):
+        changed |= {"n_steps": 1, "n_warmup_steps": 0}  # trainings of any length are alike
+    plan = config.optimization.model_copy(update=changed)
+    alike = config.model_copy(update={"optimization": plan, "seed": 0})
+    return _forecast_of(alike.model_dump_json())
 
 
 @lru_cache(maxsize=512)
