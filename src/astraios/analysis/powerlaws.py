@@ -181,6 +181,7 @@ class _Fit:
             slope = float(np.polyfit(x, z_S, 1)[0])
             loss_error = abs(slope) * max(law.value.high - at, at - law.value.low)
         weight, hat = _weights(x, at), _hat(x)
+        floor_S = _floor(series.score_S, series.n_S, form)
         scale = float(np.mean(series.score_S)) if form == ERROR else 1.0
         scale = max(scale, 0.05)
         off = z_S - hat @ z_S
@@ -189,7 +190,9 @@ class _Fit:
         misfit = (float(off @ off) - float((noise_RS**2).sum(axis=1).mean())) / df / scale**2
         return cls(
             float(weight @ z_S),
-            float((z_RS @ weight).std(ddof=1)),
+            sqrt(
+                float((z_RS @ weight).var(ddof=1)) + float((weight * floor_S) @ (weight * floor_S))
+            ),
             float(weight @ weight),
             misfit,
             df,
@@ -218,6 +221,14 @@ def _link(score: Floats, n_S: Floats, form: str) -> Floats:
     """Scores on the scale where laws are lines; half a problem keeps 0 and 1 finite."""
     inner = (np.clip(score, 0, 1) * n_S + 0.5) / (n_S + 1)
     found: Floats = np.log1p(-inner) if form == ERROR else np.log(inner / (1 - inner))
+    return found
+
+
+def _floor(score_S: Floats, n_S: Floats, form: str) -> Floats:
+    """One problem more or less on the link scale: redrawing a score of 0 or 1 never moves it."""
+    inner = (np.clip(score_S, 0, 1) * n_S + 0.5) / (n_S + 1)
+    slope = 1 / (1 - inner) if form == ERROR else 1 / (inner * (1 - inner))
+    found: Floats = slope / (n_S + 2)
     return found
 
 
