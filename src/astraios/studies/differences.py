@@ -151,8 +151,8 @@ def unsearched(study: Study) -> Iterator[str]:
         more = f" and {len(models) - 1} more" if len(models) > 1 else ""
         yield (
             f"{method} on {models[0]}{more}: no learning rate is searched for it, and {rate:g} is "
-            f"{max(rate / best, best / rate):.0f} times as {'large' if rate > best else 'small'} as "
-            f"{best:g}, the best of its kind in the shipped studies; search it (search: "
+            f"{max(rate / best, best / rate):.0f} times as "
+            f"{'large' if rate > best else 'small'} as {best:g}, the best of its kind in the shipped studies; search it (search: "
             f"{{learning_rate: {{low: {best / 10:g}, high: {best * 10:g}, n: 5}}}}), or set "
             f"training.optimization.learning_rate where {{method: {method}}}"
         )
