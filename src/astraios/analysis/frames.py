@@ -30,11 +30,30 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from astraios.analysis import arms, comparison, losses, robustness, style, tallies
+from astraios.analysis import (
+    arms,
+    comparison,
+    ledger,
+    losses,
+    measuring,
+    robustness,
+    searches,
+    sensitivity,
+    style,
+    tallies,
+)
 from astraios.analysis.arms import Evaluation
-from astraios.analysis.columns import rows_of
-from astraios.analysis.loading import costs_of, facts_of, runs_of, scores_of, steps_of, where
-from astraios.analysis.studyfile import StudyFile, read_study_file
+from astraios.analysis.loading import (
+    costs_of,
+    facts_of,
+    runs_of,
+    scores_of,
+    sizes_of,
+    steps_of,
+    where,
+)
+from astraios.analysis.searches import trial_folders
+from astraios.analysis.studyfile import StudyFile, clip, holes, read_study_file
 from astraios.analysis.tallies import METRICS, Kind
 from astraios.errors import MissingDataError, UnknownNameError
 from astraios.records import ArmFacts, RunKind
@@ -105,7 +124,7 @@ class Frames:
     def sizes(self) -> Mapping[str, int]:
         """Base model -> its parameters, where a cost or `arms.jsonl` says so."""
         told = {facts.model: facts.total_parameters for facts in self.arm_facts}
-        return {**told, **_sizes(self.costs)}
+        return {**told, **sizes_of(self.costs)}
 
     @cached_property
     def models(self) -> tuple[str, ...]:
@@ -280,6 +299,38 @@ class Frames:
         ]
         return pd.concat([found, pd.DataFrame(told, columns=found.columns)], ignore_index=True)
 
+    @cached_property
+    def cost_ledger(self) -> pd.DataFrame:
+        """What every method cost, stage by stage; see `ledger.cost_ledger`."""
+        trials = {
+            f.relative_to(self.root).as_posix() for f in trial_folders(self.root, self.sealed)
+        }
+        evaluated = {
+            where(self.root, run) for e in self.evaluations for run in (e.judge, e.samples)
+        }
+        return ledger.cost_ledger(self.costs, trials, evaluated)
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Every metric of every model, method and task; see `measuring.measured`."""
+        return measuring.measured(self.counts, self.worst, self._kinds)
+
+    @cached_property
+    def detectable(self) -> pd.DataFrame:
+        """Smallest difference each benchmark would find; see `sensitivity.detectable`."""
+        names = {task: self.primary_metric(task) for task in self.tasks}
+        return sensitivity.detectable(self.quality_pairs, names)
+
+    @cached_property
+    def loss_correlations(self) -> pd.DataFrame:
+        """Final validation loss against each score; see `sensitivity.loss_correlations`."""
+        return sensitivity.loss_correlations(self.losses, self.quality)
+
+    @cached_property
+    def searches(self) -> pd.DataFrame:
+        """Learning rates that were tried; see `searches.searches`."""
+        return searches.searches(self.sealed)
+
     @property
     def _plain_problems(self) -> pd.DataFrame:
         return self.problems[self.problems["task"].isin(self.pass_tasks)]
@@ -305,17 +356,18 @@ def read_frames(root: Path) -> Frames:
         names = ", ".join(where(root, run) for run in found if not run.done)
         notes.append(
             f"{len(found) - len(sealed)} of {len(found)} runs are not finished and are left out: "
-            f"{_clip(names)}."
+            f"{clip(names)}."
         )
     judged = arms.evaluations(sealed)
-    counted = arms.counted(root, sealed, judged.evaluations)
+    trials = trial_folders(root, sealed)
+    counted = arms.counted(root, sealed, judged.evaluations) - trials
     counts, worst = tallies.read_counts(judged.evaluations)
     frames = Frames(
         root=root,
         study=study,
         runs=runs_of(root, sealed),
         steps=steps_of(sealed, counted),
-        costs=costs_of(sealed, counted),
+        costs=costs_of(root, sealed, counted),
         scores=scores_of(judged.evaluations),
         counts=counts,
         worst=worst,
@@ -324,45 +376,7 @@ def read_frames(root: Path) -> Frames:
         sealed=sealed,
         notes=(),
     )
-    notes += [*judged.notes, *_holes(frames)]
+    cells = counts.select("model", "method", "task").unique().iter_rows()
+    notes += [*judged.notes, *holes(study, cells)]
     object.__setattr__(frames, "notes", tuple(notes))
     return frames
-
-
-def _sizes(costs: pd.DataFrame) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    known = costs[costs["total_parameters"] > 0]
-    for model, rows in known.groupby("model"):
-        whole = rows[(rows["kind"] == RunKind.PRETRAIN) | (rows["method"] == style.FULL)]
-        added = rows[(rows["kind"] == RunKind.TRAIN) & (rows["method"] != style.FULL)]
-        if len(whole):
-            sizes[str(model)] = int(whole["total_parameters"].iloc[0])
-        elif len(added):  # totals include what the method added
-            sizes[str(model)] = int(
-                (added["total_parameters"] - added["trainable_parameters"]).min()
-            )
-    return sizes
-
-
-# --- what is promised, what is missing --------------------------------------------------------
-
-
-def _holes(frames: Frames) -> list[str]:
-    cells = frames.problems[["model", "method", "task"]].drop_duplicates()
-    judged = {tuple(row.values()) for row in rows_of(cells)}
-    missing = [
-        f"{style.title(method)} on {task} ({model})"
-        for model in frames.study.models
-        for method in frames.study.methods
-        for task in frames.study.tasks
-        if (model, method, task) not in judged
-        and (model, method, task.partition("@")[0]) not in judged
-    ]
-    if not missing:
-        return []
-    n_cells = len(frames.study.models) * len(frames.study.methods) * len(frames.study.tasks)
-    return [f"{len(missing)} of {n_cells} cells have no result yet: {_clip(', '.join(missing))}."]
-
-
-def _clip(text: str, limit: int = 300) -> str:
-    return text if len(text) <= limit else text[: limit - 4].rsplit(",", 1)[0] + ", ..."

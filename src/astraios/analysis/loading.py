@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from astraios.analysis import arms
+from astraios.analysis import arms, style
 from astraios.analysis.arms import Evaluation
 from astraios.errors import DataError
 from astraios.files import read_json, read_records
-from astraios.records import ArmFacts, Cost, Score, Step
+from astraios.records import ArmFacts, Cost, RunKind, Score, Step
 from astraios.runs import Run
 
 KEYS = ("model", "method", "seed", "task")
@@ -26,6 +26,7 @@ def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame
 
 
 def runs_of(root: Path, sealed: tuple[Run, ...]) -> pd.DataFrame:
+    """One row a sealed run: what it is about, where it is, when it ran."""
     rows = [
         {
             "kind": str(run.manifest.kind),
@@ -44,6 +45,7 @@ def runs_of(root: Path, sealed: tuple[Run, ...]) -> pd.DataFrame:
 
 
 def steps_of(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
+    """Training records of the runs that count."""
     rows = []
     for run, arm in zip(sealed, arms.arms(sealed), strict=True):
         if run.folder in counted:
@@ -52,18 +54,24 @@ def steps_of(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
     return _frame(rows, ("kind", *KEYS[:3], *Step.model_fields))
 
 
-def costs_of(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
+def costs_of(root: Path, sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
+    """One row a run that has a cost; `counted` says whether it is a training that counts."""
     rows = []
     for run, arm in zip(sealed, arms.arms(sealed), strict=True):
         path = run.folder / "cost.json"
         if path.exists():
             cost = read_json(path, Cost).model_dump()
             keys = {"kind": str(run.manifest.kind), **asdict(arm), "counted": run.folder in counted}
-            rows.append({**keys, **cost})
-    return _frame(rows, ("kind", *KEYS, "counted", *Cost.model_fields))
+            rows.append({**keys, **cost, "folder": where(root, run)})
+    return _frame(rows, ("kind", *KEYS, "counted", *Cost.model_fields, "folder"))
 
 
 def scores_of(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
+    """One row a score, as the task computed it.
+
+    Raises:
+        DataError: if a file holds no list of scores.
+    """
     rows = []
     for evaluation in evaluations:
         path = evaluation.judge.folder / "scores.json"
@@ -79,6 +87,22 @@ def scores_of(evaluations: tuple[Evaluation, ...]) -> pd.DataFrame:
         rows += [{**score.model_dump(), **keys} for score in scores]
     names = tuple(name for name in Score.model_fields if name not in KEYS)
     return _frame(rows, (*KEYS, *names))
+
+
+def sizes_of(costs: pd.DataFrame) -> dict[str, int]:
+    """Base model -> its parameters, where a cost says so."""
+    sizes: dict[str, int] = {}
+    known = costs[costs["total_parameters"] > 0]
+    for model, rows in known.groupby("model"):
+        whole = rows[(rows["kind"] == RunKind.PRETRAIN) | (rows["method"] == style.FULL)]
+        added = rows[(rows["kind"] == RunKind.TRAIN) & (rows["method"] != style.FULL)]
+        if len(whole):
+            sizes[str(model)] = int(whole["total_parameters"].iloc[0])
+        elif len(added):  # totals include what the method added
+            sizes[str(model)] = int(
+                (added["total_parameters"] - added["trainable_parameters"]).min()
+            )
+    return sizes
 
 
 def facts_of(root: Path) -> tuple[ArmFacts, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
+from astraios.analysis import style
 from astraios.errors import DataError
 
 
@@ -71,3 +73,29 @@ def _method_names(values: Any) -> tuple[str, ...]:
 def short_name(name: str) -> str:
     """The last part of a model's name: `bigcode/starcoderbase-1b` -> `starcoderbase-1b`."""
     return PurePosixPath(name.rstrip("/")).name or name
+
+
+def holes(study: StudyFile, judged: Iterable[tuple[str, str, str]]) -> list[str]:
+    """A sentence that names the cells that `study` promises and nothing was judged of.
+
+    Args:
+        study: what is promised.
+        judged: model, method and task of what there is; a task of which there is one edition goes
+            by its plain name.
+    """
+    known = set(judged)
+    cells = list(product(study.models, study.methods, study.tasks))
+    missing = [
+        f"{style.title(method)} on {task} ({model})"
+        for model, method, task in cells
+        if not known & {(model, method, task), (model, method, task.partition("@")[0])}
+    ]
+    if not missing:
+        return []
+    named = clip(", ".join(missing))
+    return [f"{len(missing)} of {len(cells)} cells have no result yet: {named}."]
+
+
+def clip(text: str, limit: int = 300) -> str:
+    """A list with commas, ended by dots where it is longer than `limit`."""
+    return text if len(text) <= limit else text[: limit - 4].rsplit(",", 1)[0] + ", ..."

@@ -20,6 +20,7 @@ PACKAGES = {
     "corpora": "astraios.data.corpora",
     "launchers": "astraios.studies.launchers",
     "views": "astraios.analysis.views",
+    "metrics": "astraios.analysis.metrics",
 }
 NEEDS_TRAIN = ("methods", "engines")
 

@@ -74,10 +74,16 @@ class Difference:
 
 
 @overload
-def pass_at_k(n: int, c: int, k: int) -> float: ...
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Of one problem."""
+
+
 @overload
-def pass_at_k(n: Ints, c: Ints, k: int) -> Floats: ...
-def pass_at_k(n: int | Ints, c: int | Ints, k: int) -> float | Floats:
+def pass_at_k(n: Ints, c: Ints, k: int | Ints) -> Floats:
+    """Of many."""
+
+
+def pass_at_k(n: int | Ints, c: int | Ints, k: int | Ints) -> float | Floats:
     """Chance that at least one of `k` samples, drawn without replacement, passes.
 
     Unbiased estimator `1 - C(n - c, k) / C(n, k)` of Chen et al. 2021 (arXiv:2107.03374), eq. 1.
@@ -93,13 +99,13 @@ def pass_at_k(n: int | Ints, c: int | Ints, k: int) -> float | Floats:
     Raises:
         ValueError: if the numbers do not fit together.
     """
-    if np.ndim(n) == 0 and np.ndim(c) == 0:
-        return _pass_at_k(int(n), int(c), k)
-    pairs = np.stack(np.broadcast_arrays(n, c), axis=-1)
+    given = np.stack(np.broadcast_arrays(n, c, k), axis=-1)
+    if given.ndim == 1:
+        return _pass_at_k(*map(int, given))
     # Problems have few distinct counts, and whole numbers are exact however large.
-    distinct, places = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True)
-    values = np.array([_pass_at_k(int(a), int(b), k) for a, b in distinct], dtype=np.float64)
-    return np.asarray(values[places].reshape(pairs.shape[:-1]), dtype=np.float64)
+    distinct, places = np.unique(given.reshape(-1, 3), axis=0, return_inverse=True)
+    values = np.array([_pass_at_k(*map(int, row)) for row in distinct], dtype=np.float64)
+    return np.asarray(values[places].reshape(given.shape[:-1]), dtype=np.float64)
 
 
 def _pass_at_k(n: int, c: int, k: int) -> float:

@@ -46,6 +46,11 @@ def f1_on_valid(C: Floats) -> Floats:
     return np.where(_total(kept) > 0, _f1(kept, 1), np.nan)
 
 
+def f1_positive(C: Floats) -> Floats:
+    """F1 of class 1; an invalid answer misses its class."""
+    return np.where(_total(C) > 0, _f1(C, 1), np.nan)
+
+
 def f1_two_class(C: Floats) -> Floats:
     """Mean F1 of the two classes; an invalid answer misses its class."""
     return np.where(_total(C) > 0, (_f1(C, 0) + _f1(C, 1)) / 2, np.nan)

@@ -1,0 +1,64 @@
+"""What every method cost, stage by stage."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from astraios.records import RunKind
+
+TRAINING = {
+    "trainable_parameters": "mean",
+    "total_parameters": "mean",
+    "gradient_mib": "mean",
+    "optimizer_mib": "mean",
+    "peak_mib": "max",
+    "tokens_per_s": "mean",
+    "energy_j": "mean",
+    "adapter_bytes": "mean",
+}
+"""Column of the costs of trainings -> how seeds become one number."""
+SUMS = ("wall_h", "device_h")
+KEYS = ["model", "method"]
+HOUR_S = 3600.0
+
+
+def cost_ledger(costs: pd.DataFrame, trials: set[str], evaluated: set[str]) -> pd.DataFrame:
+    """One row a model and method, seeds averaged; what no run could measure is NaN.
+
+    Args:
+        costs: `Frames.costs`, with the folder of each run.
+        trials: folders of trainings that only tried a learning rate.
+        evaluated: folders of the runs that generated and judged what counts.
+
+    Returns:
+        Columns `model, method, n_seeds`; of a training `trainable_parameters, total_parameters,
+        gradient_mib, optimizer_mib, peak_mib` (highest of the seeds), `tokens_per_s, energy_j,
+        adapter_bytes`; and for each of `train, search, generate, judge` hours `<stage>_wall_h` and
+        `<stage>_device_h`: of a seed, all tasks together; `search` is all trials of a method.
+    """
+    counted = costs["counted"].eq(True)
+    of = {
+        "train": costs[(costs["kind"] == RunKind.TRAIN) & counted],
+        "search": costs[costs["folder"].isin(trials)],
+        "generate": costs[(costs["kind"] == RunKind.GENERATE) & costs["folder"].isin(evaluated)],
+        "judge": costs[(costs["kind"] == RunKind.JUDGE) & costs["folder"].isin(evaluated)],
+    }
+    everything = pd.concat([of["train"], of["generate"], of["judge"]])
+    found = everything.drop_duplicates(KEYS)[KEYS].reset_index(drop=True)
+    seeds = everything.groupby(KEYS, sort=False)["seed"].nunique().rename("n_seeds")
+    found = found.merge(seeds.reset_index(), on=KEYS, how="left")
+    numbers = of["train"].astype(dict.fromkeys(TRAINING, "float64"))
+    trained = numbers.groupby(KEYS, sort=False).agg(TRAINING).reset_index()
+    found = found.merge(trained, on=KEYS, how="left")
+    for stage, rows in of.items():
+        found = found.merge(_hours(rows, stage), on=KEYS, how="left")
+    return found
+
+
+def _hours(rows: pd.DataFrame, stage: str) -> pd.DataFrame:
+    hours = rows[[*KEYS, "seed"]].copy()
+    hours[f"{stage}_wall_h"] = rows["wall_s"].astype("float64") / HOUR_S
+    hours[f"{stage}_device_h"] = rows["device_s"].astype("float64") / HOUR_S
+    names = [f"{stage}_{name}" for name in SUMS]
+    per_seed = hours.groupby([*KEYS, "seed"], sort=False)[names].sum(min_count=1)
+    return per_seed.groupby(level=[0, 1], sort=False).mean().reset_index()
