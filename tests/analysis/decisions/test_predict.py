@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,13 +25,14 @@ from astraios.analysis.powerlaws import (
     score_laws,
 )
 from astraios.analysis.predict import LOSS, Forecast, predict
+from astraios.analysis.published_numbers import published_numbers
 from astraios.cli import app
 from astraios.errors import ConfigError, DataError, UnknownNameError
+from astraios.published import SIZES as PUBLISHED
 
 Make = Callable[..., "object"]
 SIZES = {"s": 1_000_000, "m": 3_000_000, "l": 9_000_000}
 TARGET = 18e6
-PUBLISHED = Path(__file__).parents[4] / "shared" / "reference" / "published_numbers.csv"
 
 
 def logistic(size: float, level: float = 0.0, slope: float = 0.5) -> float:
@@ -159,24 +158,23 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert 0.91 <= hits / trials <= 0.995
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published numbers are not here")
 def test_the_published_15b_scores_lie_in_the_intervals_of_the_smaller_sizes():
-    sizes = {"1b": 1137207296.0, "3b": 3043311104.0, "7b": 7327263232.0}
-    found: dict[str, dict[str, float]] = defaultdict(dict)
-    with PUBLISHED.open(encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            if (row["task"], row["metric"]) == ("recode-format", "mean-pass"):
-                found[row["method"]][row["size"]] = float(row["value"]) / 100
+    models = {size.base_model.rpartition("/")[2]: float(size.n_parameters) for size in PUBLISHED}
+    rows = published_numbers()
+    rows = rows[(rows["task"] == "recode-format") & (rows["slice"] == "mean")]
+    scores = rows.pivot(index="method", columns="model", values="percent") / 100
+    *small, largest = models
+    sizes = [models[model] for model in small]
     given = [
-        replace(series([own[s] for s in sizes], list(sizes.values()), n=164), method=method)
-        for method, own in found.items()
+        replace(series(row[small].tolist(), sizes, n=164), method=method)
+        for method, row in scores.iterrows()
     ]
-    laws = score_laws(given, 15517456384.0)
-    off = [laws[method].value.value - own["15b"] for method, own in found.items()]
-    assert len(off) == 7
-    assert np.mean(np.abs(off)) < 0.03
-    for method, own in found.items():
-        assert laws[method].value.low < own["15b"] < laws[method].value.high, method
+    laws = score_laws(given, models[largest])
+    assert len(laws) == 7
+    off = [laws[method].value.value - truth for method, truth in scores[largest].items()]
+    assert np.mean(np.abs(off)) < 0.02
+    for method, truth in scores[largest].items():
+        assert laws[method].value.low < truth < laws[method].value.high, method
 
 
 # --- studies ----------------------------------------------------------------------------------
