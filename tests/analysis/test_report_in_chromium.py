@@ -283,7 +283,6 @@ def test_problems_are_found_and_read_by_keyboard(page: Browser) -> None:
 def test_methods_are_copied_as_they_stand(chromium: Browser, page: Browser) -> None:
     page.call("Browser.grantPermissions", permissions=["clipboardReadWrite"])
     page.call("Page.bringToFront")
-    page.js("document.querySelectorAll('.paste').forEach(d => d.open = true)")
     page.js("document.querySelector('[data-copy=text-latex]').click()")
     copied = page.js(
         "new Promise(done => setTimeout(() => navigator.clipboard.readText().then(done), 50))"

@@ -55,6 +55,8 @@ def _arm(run: Run) -> Arm:
     config = run.manifest.config
     kind = run.manifest.kind
     model = config.get("base_model") or config.get("model") or config.get("name")
+    if kind in (RunKind.DATA, RunKind.PACK):  # of no model alone
+        model = ""
     if isinstance(model, Mapping):  # a pretraining config may spell its model out
         model = model.get("name")
     if not isinstance(model, str):

@@ -223,9 +223,10 @@ def _grading(frames: Frames) -> Iterator[str]:
 def _statistics(frames: Frames) -> Iterator[str]:
     if len(frames.problems):
         yield (
-            "Intervals are 95 % percentile bootstraps over problems (10,000 resamples); samples "
-            "of one problem are averaged first. Methods are compared by a paired bootstrap on the "
-            "same problems, p-values adjusted over all pairs of one model and task (Holm 1979)."
+            "Intervals are 95 % percentile bootstraps over problems (10,000 resamples), and over "
+            "training seeds where there are several; samples of one problem are averaged first. "
+            "Methods are compared by a paired bootstrap on the same problems, "
+            "p-values adjusted over all pairs of one model and task (Holm 1979)."
         )
 
 

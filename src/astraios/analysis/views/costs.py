@@ -40,7 +40,7 @@ def render(frames: Frames) -> Table:
         rows.append(
             {
                 "stage": stage,
-                "model": model,
+                "model": model or None,
                 "method": method or None,
                 "runs": len(own),
                 "cpu_s": cpu_s,

@@ -85,14 +85,13 @@ def _panel(
     looks = style.looks(frames.methods)
     known = [model for model in frames.models if model in set(data["model"])]
     sizes = {model: 5 + 4 * place / max(1, len(known) - 1) for place, model in enumerate(known)}
-    labelled: set[str] = set()
-    for row in rows_of(data):
+    largest = {row["method"]: place for place, row in enumerate(rows_of(data))}
+    for place, row in enumerate(rows_of(data)):
         look = looks[row["method"]]
         x, y = row["validation_loss"], 100 * row["value"]
         axes.plot([x, x], [100 * row["low"], 100 * row["high"]], color=look.colour, lw=1, alpha=0.4)
         gid = f"{prefix}-{len(tips)}"
-        label = "" if row["method"] in labelled else look.title
-        labelled.add(row["method"])
+        label = look.title if place == largest[row["method"]] else ""
         point(axes, x, y, look, gid, size=sizes[row["model"]] + 2 * named, label=label)
         tips[gid] = (
             f"{look.title}, {row['model']}: loss {x:.3f}, {y:.1f} % "
