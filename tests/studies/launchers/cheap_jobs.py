@@ -106,3 +106,9 @@ def note_devices(job: Job, setting: Setting, progress: Progress, bases: Bases) -
     time.sleep(0.3)
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
     (setting.root / job.id).write_text(f"{seen} {began} {time.monotonic()}")
+
+
+def note_process(job: Job, setting: Setting, progress: Progress, bases: Bases) -> None:
+    """Write down which worker did it."""
+    time.sleep(0.5 if job.id.endswith("0") else 0.1)
+    (setting.root / job.id).write_text(str(os.getpid()))

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from cheap_jobs import ended, fill, grid, job, note_devices, records, setting
+from cheap_jobs import ended, fill, grid, job, note_devices, note_process, records, setting
 
 from astraios.studies.launchers import Phase, local
+from astraios.studies.launchers._room import Room
 from astraios.studies.launchers.local import Options, launcher
 from astraios.studies.needs import Needs
 
@@ -124,7 +125,6 @@ def test_a_job_that_takes_more_memory_than_is_allowed_is_told_of(tmp_path):
 
 
 def test_a_device_is_for_one_job_unless_several_fit():
-    from astraios.studies.launchers._room import Room
 
     room = Room(8, 1e6, {"0": 1000.0, "1": 1000.0})
     small, large, unknown = (Needs(10, mib, 1) for mib in (400, 900, None))
@@ -198,6 +198,7 @@ import sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from cheap_jobs import grid, setting
+from astraios.studies.launchers._room import Room
 from astraios.studies.launchers.local import Options, launcher
 if __name__ == "__main__":
     def tell(event):
@@ -294,3 +295,32 @@ def test_a_full_disk_is_a_failure_and_the_same_study_goes_on_later(tmp_path):
 def test_death_is_told_by_name():
     assert local._death(-9) == "its worker process was ended by SIGKILL"
     assert local._death(3) == "its worker process ended by itself (exit code 3)"
+
+
+def test_a_base_that_an_idle_worker_keeps_takes_its_place():
+    room = Room(4, 1000.0, {})
+    job = Needs(600)
+    assert room.fits(job, None)
+    room.idle(1, 500)
+    assert not room.fits(job, None)
+    assert room.fits(job, None, held_mib=500)  # the worker that keeps it gives it up
+    assert room.place_for(job) is None
+    room.idle(1, 0)
+    assert room.keeps(job, None, 300) and not room.keeps(job, None, 500)
+
+    room = Room(4, 1e6, {"0": 1000.0})
+    job = Needs(600, 700, 1)
+    room.idle(1, 500, "0")
+    assert room.place_for(job) is None
+    assert room.fits(job, "0", held_mib=500)
+    assert room.place_for(Needs(600, 400, 1)).device == "0"
+
+
+def test_jobs_of_one_base_go_to_the_worker_that_has_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "base_of", lambda one: one.id[0])
+    monkeypatch.setattr(local, "needs", lambda job, root: Needs(10, base_mib=1))
+    # The first job of each base is slow, so that both workers are busy with them.
+    jobs = [job("a0"), job("b0"), job("b1", "a0", "b0"), job("a1", "a0", "b0")]
+    launch(jobs, tmp_path, perform=note_process)
+    told = {one.id: (tmp_path / one.id).read_text() for one in jobs}
+    assert told["a1"] == told["a0"] != told["b0"] == told["b1"]

@@ -9,7 +9,7 @@ from typing import Self
 
 from astraios.studies import machine
 from astraios.studies.launchers import Setting
-from astraios.studies.needs import Needs
+from astraios.studies.needs import LIBRARIES_MIB, Needs
 
 __all__ = ["Place", "Room"]
 
@@ -26,6 +26,8 @@ class _Taken:
     wants: Needs
     device: str | None
     host_mib: float
+    kept_mib: float
+    """Of the device: a base that the job does not use."""
 
 
 @dataclass
@@ -37,8 +39,8 @@ class Room:
     devices: Mapping[str, float]
     """Name -> memory that jobs may take."""
     _taken: dict[str, _Taken] = field(default_factory=dict)
-    _idle: dict[int, float] = field(default_factory=dict)
-    """Memory of idle workers' base models."""
+    _idle: dict[int, tuple[float, str | None]] = field(default_factory=dict)
+    """Idle worker -> memory of the base model that it holds, and where that is."""
 
     @classmethod
     def of(cls, setting: Setting, named: Sequence[str] | None = None) -> Self:
@@ -55,8 +57,8 @@ class Room:
         """Memory of the machine that a job is taken to need."""
         if wants.host_mib is None:
             return self.memory_mib / self.n_workers
-        if self.devices and wants.n_devices:  # its weights are on the device; here they pass by
-            return float(wants.host_mib)
+        if self.devices and wants.n_devices:  # its weights pass by on their way to the device
+            return float(min(wants.host_mib, LIBRARIES_MIB + 2 * wants.base_mib))
         return float(wants.host_mib)
 
     def exceeds(self, wants: Needs) -> bool:
@@ -65,18 +67,21 @@ class Room:
 
     def has_host(self, mib: float) -> bool:
         """Whether so much more of the machine's memory is free."""
-        taken = sum(one.host_mib for one in self._taken.values()) + sum(self._idle.values())
-        return taken + mib <= self.memory_mib
+        return self._host_taken() + mib <= self.memory_mib
+
+    def _host_taken(self) -> float:
+        kept = sum(mib for mib, device in self._idle.values() if device is None)
+        return sum(one.host_mib for one in self._taken.values()) + kept
 
     def fits(self, wants: Needs, device: str | None, held_mib: float = 0.0) -> bool:
         """Whether a worker at `device` that gives up `held_mib` may do such a job."""
-        if not self.has_host(self.host(wants) - held_mib):
+        if not self.has_host(self.host(wants) - (held_mib if device is None else 0.0)):
             return False
         if not self.devices or not wants.n_devices:
             return True
         if not _one(wants):
             return device is None and self._unused(*self.devices)
-        return device is not None and self._has_device(device, wants)
+        return device is not None and self._has_device(device, wants, held_mib)
 
     def place_for(self, wants: Needs) -> Place | None:
         """Where a new worker may do such a job; None where there is no room."""
@@ -96,18 +101,25 @@ class Room:
             return None
         return max(self.devices, key=lambda name: self.devices[name])
 
+    def keeps(self, wants: Needs, device: str | None, kept_mib: float) -> bool:
+        """Whether a worker may keep a base of so much beside a job that does not use it."""
+        if self.devices and device is not None:  # the base is on the device
+            return not wants.n_devices and self.has_host(self.host(wants))
+        return self.has_host(self.host(wants) + kept_mib)
+
     def take(self, job: str, wants: Needs, device: str | None, kept_mib: float) -> None:
         """A job begins, beside a base of `kept_mib` that its worker keeps."""
-        self._taken[job] = _Taken(wants, device, self.host(wants) + kept_mib)
+        on_host = kept_mib if device is None else 0.0
+        self._taken[job] = _Taken(wants, device, self.host(wants) + on_host, kept_mib - on_host)
 
     def give_back(self, job: str) -> None:
         """A job has ended."""
         del self._taken[job]
 
-    def idle(self, worker: int, mib: float) -> None:
-        """An idle worker has a base of so much in memory."""
+    def idle(self, worker: int, mib: float, device: str | None = None) -> None:
+        """An idle worker at `device` has a base of so much in memory."""
         if mib:
-            self._idle[worker] = mib
+            self._idle[worker] = mib, device if self.devices else None
         else:
             self._idle.pop(worker, None)
 
@@ -119,10 +131,16 @@ class Room:
         )
 
     def _unused(self, *devices: str) -> bool:
-        return not any(map(self._on, devices))
+        return not any(map(self._on, devices)) and not any(map(self._kept, devices))
 
-    def _has_device(self, device: str, wants: Needs) -> bool:
-        if self._unused(device):
+    def _kept(self, device: str) -> float:
+        """Memory of a device that idle workers' base models have."""
+        idle = sum(mib for mib, at in self._idle.values() if at == device)
+        return idle + sum(one.kept_mib for one in self._taken.values() if one.device == device)
+
+    def _has_device(self, device: str, wants: Needs, held_mib: float = 0.0) -> bool:
+        kept = self._kept(device) - held_mib
+        if not self._on(device) and kept <= 0:
             return True
         there = [one.wants for one in self._taken.values() if one.wants.n_devices]
         if wants.device_mib is None or any(
@@ -134,7 +152,7 @@ class Room:
             for one in self._taken.values()
             if one.wants.n_devices and one.device == device
         )
-        return used + wants.device_mib <= self.devices[device]
+        return kept + used + wants.device_mib <= self.devices[device]
 
 
 def _one(wants: Needs) -> bool:

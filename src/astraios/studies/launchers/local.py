@@ -121,10 +121,11 @@ class _Pool:
         idle = [worker for worker in self._workers if worker.job is None]
         if not idle and len(self._workers) >= room.n_workers:
             return False
-        # Workers with a base first: what fits them needs no reading.
-        for worker in sorted(idle, key=lambda one: one.holds is None):
-            fits = partial(_fits, room, worker)
-            if (job := board.first(worker.holds, fits)) is not None:
+        for exactly in (True, False):  # a base that is in memory goes before one that is read
+            for worker in idle:
+                job = board.first(worker.holds, partial(_fits, room, worker))
+                if job is None or (exactly and board.base(job) not in (None, worker.holds)):
+                    continue
                 self._give(worker, job)
                 return True
         if len(self._workers) < room.n_workers or idle:
@@ -174,10 +175,10 @@ class _Pool:
             self._board.start(job)
         base, wants = self._board.base(job), self._board.needs(job)
         kept = worker.held_mib if base is None else 0
-        keep = kept > 0 and self._room.has_host(self._room.host(wants) + kept)
+        self._room.idle(id(worker), 0)
+        keep = kept > 0 and self._room.keeps(wants, worker.place, kept)
         worker.job = job
         self._room.take(job.id, wants, worker.place, kept if keep else 0)
-        self._room.idle(id(worker), 0)
         if base is not None or not keep:
             worker.holds, worker.held_mib = base, wants.base_mib if base else 0
         with contextlib.suppress(OSError):  # it died while it waited: `listen` hears of it
@@ -220,7 +221,7 @@ class _Pool:
             self._returned(job)
             if event.phase is Phase.FAILED:
                 worker.holds, worker.held_mib = None, 0
-            self._room.idle(id(worker), worker.held_mib)
+            self._room.idle(id(worker), worker.held_mib, worker.place)
             if event.lacked_memory and self._may_try_again(job):
                 self._try_again(job, "it ran out of memory beside other jobs")
             else:
