@@ -43,7 +43,7 @@ def browser(frames: Frames, best: str | None = None, budget: int = BUDGET_BYTES)
     The page opens with the untuned base (or the first method) beside `best`.
     """
     judged = _lowest_seeds(frames)
-    if not judged:
+    if not judged or frames.problems.empty:
         return None
     texts = _Texts()
     problems: list[dict[str, Any]] = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from astraios.analysis.metrics import WRONG, Judged, Measure, Metric
@@ -13,6 +11,8 @@ from astraios.metrics.confusion import best_guess
 from astraios.records import Outcome
 
 CLASSIFICATION = "classification"
+INVALID_CELLS = (2, 5)
+"""Columns of `parts` with answers that could not be read."""
 
 
 def parts(judged: Judged) -> Floats:
@@ -28,19 +28,23 @@ def parts(judged: Judged) -> Floats:
     return np.where(total > 0, table / np.where(total > 0, total, 1.0), np.nan)
 
 
-def of_table(title: str, name: str, metric: OfTable, *, guessed: bool = True) -> Metric:
-    """A number of the table of confusion, with what the best guess gets of it."""
+def of_table(title: str, name: str, metric: OfTable, *, only_valid: bool = False) -> Metric:
+    """A number of the table of confusion, with what the best guess gets of it.
+
+    With `only_valid`, answers that cannot be read are left out, and so are problems without others.
+    """
 
     def value(sums: Floats) -> Floats:
         return metric(sums.reshape(*sums.shape[:-1], 2, 3))
 
-    chance: Callable[[Floats], float] | None = None
-    if guessed:
-
-        def chance(sums: Floats) -> float:
-            return best_guess(metric, sums.reshape(2, 3)).value
+    def chance(sums: Floats) -> float:
+        return best_guess(metric, sums.reshape(2, 3)).value
 
     def measures(judged: Judged) -> tuple[Measure, ...]:
-        return (Measure(name, parts(judged), value, chance),)
+        cells = parts(judged)
+        if only_valid:
+            cells[:, INVALID_CELLS] = 0.0
+            cells[~(cells.sum(1) > 0)] = np.nan
+        return (Measure(name, cells, value, chance),)
 
     return Metric(title, lambda kind: kind == CLASSIFICATION, measures)
