@@ -13,6 +13,7 @@ from astraios.analysis import views
 from astraios.analysis.figures import Figure, svg
 from astraios.analysis.frames import Frames, read_frames
 from astraios.analysis.published_numbers import KEYS, published_numbers
+from astraios.analysis.report import write_report
 from astraios.analysis.tables import Range, Table
 from astraios.analysis.views import View
 from astraios.config import Config
@@ -202,6 +203,13 @@ def test_view_says_what_other_studies_lack(name: str, make_study: Callable[..., 
     lacks = view(name).lacks(read_frames(make_study(methods=("lora",), n_problems=12)))
     assert len(lacks) == 1
     assert "judged" in lacks[0]
+
+
+def test_study_without_trainings_has_a_report(published: Path, tmp_path: Path) -> None:
+    paths = write_report(published, tmp_path / "report", formats=("svg",))
+    page = paths.index.read_text(encoding="utf-8")
+    for name in NAMES:
+        assert view(name).title in page
 
 
 def test_comprehension_figure_has_gaps_where_cells_are_empty(frames: Frames) -> None:

@@ -67,7 +67,7 @@ def loss_correlations(losses: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFra
     points = quality[quality["value"].notna()].merge(
         final.rename("loss").reset_index(), on=["model", "method"]
     )
-    points = points[np.isfinite(points["loss"])]
+    points = points[np.isfinite(points["loss"].astype(float))]  # no dtype without trainings
     rows: list[tuple[Any, ...]] = []
     for (task, metric), own in points.groupby(["task", "metric"], sort=False):
         scopes = [(ALL_MODELS, own)] if own["model"].nunique() > 1 else []
