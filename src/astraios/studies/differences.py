@@ -8,7 +8,7 @@ search chooses; anything else would be a fault of ours, and `undeclared` finds i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from astraios.studies.study import (
     search_of,
     training_config,
 )
+from astraios.tasks import Task
 from astraios.training.config import EMBEDDED
 from astraios.training.recipes import RATES
 
@@ -58,7 +59,8 @@ class Difference:
 
 def differences(study: Study) -> list[Difference]:
     """For every arm the fields in which it differs from most, in the order of the arms."""
-    found = {arm: _fields(study, arm) for arm in arms(study)}
+    asked = [tasks.task(name) for name in study.tasks]
+    found = {arm: _fields(study, arm, asked) for arm in arms(study)}
     names = sorted({name for fields in found.values() for name in fields})
     usual = {name: _usual(fields.get(name) for fields in found.values()) for name in names}
     merged: dict[tuple[str, str, str, str], tuple[Any, list[int]]] = {}
@@ -94,15 +96,15 @@ def _declared(study: Study, one: Difference) -> bool:
     )
 
 
-def _fields(study: Study, arm: Arm) -> dict[str, Any]:
+def _fields(study: Study, arm: Arm, asked: Sequence[Task[Any]]) -> dict[str, Any]:
     """All fields of an arm's training and evaluation, by dotted name, without what is swept."""
     training = identity(training_config(study, arm))
     found = {f"{TRAIN}{name}": value for name, value in _leaves(training)}
     search = search_of(study, arm.base_model, arm.method)
     if search is not None:
         found[RATE] = described(search)
-    for name in study.tasks:
-        config = identity(evaluation_config(study, arm, tasks.task(name)))
+    for task in asked:
+        config = identity(evaluation_config(study, arm, task))
         for field in EVALUATION:
             for leaf, value in _leaves(config.get(field), field):
                 found[f"{EVALUATE}{leaf}"] = value
@@ -152,7 +154,8 @@ def unsearched(study: Study) -> Iterator[str]:
         yield (
             f"{method} on {models[0]}{more}: no learning rate is searched for it, and {rate:g} is "
             f"{max(rate / best, best / rate):.0f} times as "
-            f"{'large' if rate > best else 'small'} as {best:g}, the best of its kind in the shipped studies; search it (search: "
+            f"{'large' if rate > best else 'small'} as {best:g}, the best of its kind "
+            "in the shipped studies; search it (search: "
             f"{{learning_rate: {{low: {best / 10:g}, high: {best * 10:g}, n: 5}}}}), or set "
             f"training.optimization.learning_rate where {{method: {method}}}"
         )

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 from astraios import tasks
 from astraios.config import digest, fingerprint, identity
-from astraios.data.config import PackConfig
+from astraios.data.config import DataConfig, PackConfig
 from astraios.errors import ConfigError, MissingDataError, MissingToolError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.evaluation.generations_file import checksum
@@ -155,6 +155,7 @@ def plan(study: Study, *, lacking: dict[str, str] | None = None) -> list[Job]:
     """
     asked = [(task, _judging(study, task, lacking)) for task in map(tasks.task, study.tasks)]
     jobs: dict[str, Job] = {}
+    packings: dict[str, PackConfig] = {}
 
     def add(job: Job) -> Job:
         return jobs.setdefault(job.id, job)
@@ -172,10 +173,10 @@ def plan(study: Study, *, lacking: dict[str, str] | None = None) -> list[Job]:
             if arm.base_model != base_model:
                 continue
             if arm.method not in searched:
-                found, searched[arm.method] = _search(study, arm, base)
+                found, searched[arm.method] = _search(study, arm, base, packings)
                 for job in found:
                     add(job)
-            packing = add(_pack(training_config(study, arm), base))
+            packing = add(_pack(training_config(study, arm), base, packings))
             train = add(_train(study, arm, base, packing, searched[arm.method]))
             for job in _evaluate(study, arm, asked, base, train, checked):
                 add(job)
@@ -209,8 +210,13 @@ def _pretrain(name: str) -> Job | None:
     return Job(folder, RunKind.PRETRAIN, config, label=f"pretrain {name}")
 
 
-def _pack(training: TrainingConfig, base: Job | None) -> Job:
-    config = pack_config(training)
+def _pack(training: TrainingConfig, base: Job | None, known: dict[str, PackConfig]) -> Job:
+    """`known` keeps the packings of one plan: looking a corpus up takes a while."""
+    plan_of = training.optimization
+    data = {name: getattr(training, name) for name in DataConfig.model_fields}
+    rows = plan_of.n_steps * plan_of.batch_size
+    key = repr((training.base_model, training.revision, training.seed, rows, data))
+    config = known.get(key) or known.setdefault(key, pack_config(training))
     inputs = {"base": base.id} if base else {}
     model, corpus = _name(training.base_model), _name(config.corpus)
     return Job(
@@ -244,7 +250,9 @@ def _train(
     )
 
 
-def _search(study: Study, arm: Arm, base: Job | None) -> tuple[list[Job], Place | None]:
+def _search(
+    study: Study, arm: Arm, base: Job | None, known: dict[str, PackConfig]
+) -> tuple[list[Job], Place | None]:
     """The trials by which the rate of `arm` is chosen, and where it is found afterwards."""
     search = search_of(study, arm.base_model, arm.method)
     if search is None:
@@ -260,7 +268,7 @@ def _search(study: Study, arm: Arm, base: Job | None) -> tuple[list[Job], Place 
         for rank in range(plan_of.n_trials):
             rate = search.rates[rank] if before is None else search.rates[0]
             config = training_config(study, own, rate, plan_of.n_steps)
-            packing = _pack(config, base)
+            packing = _pack(config, base, known)
             inputs = {"base": base.id} if base else {}
             inputs |= {"data": packing.id}
             if before is None:

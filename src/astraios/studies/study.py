@@ -282,13 +282,19 @@ def sampling(study: Study, task: Task[Any]) -> Sampling:
 
 def _revision(study: Study, arm: Arm) -> str | None:
     """Of the base that the arm was tuned from; untuned, what the study says of all of its arms."""
-    if arm.method != BASE:
-        return training_config(study, arm).revision
     found: str | None = study.training.get("revision")
     for override in study.overrides:
-        if override.where in ({}, {"base_model": arm.base_model}):
-            found = override.set.get("training.revision", found)
+        if arm.method == BASE:
+            applies = override.where in ({}, {"base_model": arm.base_model})
+        else:
+            applies = _matches(override, arm)
+        if applies:
+            found = override.set.get(f"{TRAIN}revision", found)
     return found
+
+
+def _matches(override: Override, arm: Arm) -> bool:
+    return all(getattr(arm, axis) == value for axis, value in override.where.items())
 
 
 def _override(study: Study, arm: Arm, stage: str, values: dict[str, Any]) -> None:
@@ -297,7 +303,7 @@ def _override(study: Study, arm: Arm, stage: str, values: dict[str, Any]) -> Non
     Options are those of one engine: where another one is set, there are none yet.
     """
     for override in study.overrides:
-        if all(getattr(arm, axis) == value for axis, value in override.where.items()):
+        if _matches(override, arm):
             engine = override.set.get(f"{EVALUATE}engine")
             if stage == EVALUATE and engine not in (None, values.get("engine", "hf")):
                 values.pop(OPTIONS, None)
