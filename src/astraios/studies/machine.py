@@ -38,7 +38,7 @@ def _physical() -> float:
 def _limits() -> list[float]:
     """Bytes that control groups allow; infinity where there is no limit."""
     found = [float("inf")]
-    for path in (_GROUP / "memory.max", _GROUP / "memory/memory.limit_in_bytes"):
+    for path in (*_own_groups("memory.max"), _GROUP / "memory/memory.limit_in_bytes"):
         try:
             text = path.read_text().strip()
         except OSError:
@@ -48,10 +48,21 @@ def _limits() -> list[float]:
     return found
 
 
+def _own_groups(name: str) -> list[Path]:
+    """A file of this process's control group and of all that it is in."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    inner = next((line[len("0::/") :] for line in lines if line.startswith("0::/")), "")
+    group = _GROUP / inner
+    return [at / name for at in (group, *group.parents) if at.is_relative_to(_GROUP)]
+
+
 def kills_for_memory() -> int:
     """How many processes the kernel ended here for lack of memory; 0 where it does not say."""
-    counters = ((_GROUP / "memory.events", "oom_kill "), (Path("/proc/vmstat"), "oom_kill "))
-    for path, name in counters:
+    name = "oom_kill "
+    for path in (*_own_groups("memory.events"), Path("/proc/vmstat")):
         try:
             lines = path.read_text().splitlines()
         except OSError:

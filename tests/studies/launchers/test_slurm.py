@@ -171,7 +171,7 @@ def test_without_slurm_the_remedy_is_told(tmp_path, monkeypatch):
 
 
 def test_long_stages_are_parted_and_later_ones_wait_for_all_parts(tmp_path):
-    made = stages(grid(7), setting(tmp_path, Options(array_size=3)))
+    made = stages(grid(7), setting(tmp_path), Options(array_size=3))
     assert [(stage.name, len(stage.tasks)) for stage in made] == [
         ("01-judge", 1),
         ("02-judge", 3),

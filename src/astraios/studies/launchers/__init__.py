@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from astraios.config import Config
 from astraios.progress import Progress
@@ -86,6 +86,11 @@ class Launcher(ABC):
     """Fields that `run_study(launcher_options=...)` takes for this launcher."""
     elsewhere: ClassVar[bool] = False
     """Whether jobs run on other machines: what this one lacks is then no reason to refuse."""
+
+    def options(self, setting: Setting) -> Any:
+        """The launcher's options: those of `setting`, or the defaults where it has none."""
+        given = setting.options
+        return given if isinstance(given, self.Options) else self.Options()
 
     @abstractmethod
     def launch(self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]) -> None:

@@ -73,15 +73,15 @@ class LocalLauncher(Launcher):
     Options = Options
 
     def launch(self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]) -> None:
-        assert isinstance(setting.options, Options)
+        options: Options = self.options(setting)
         board = Board(jobs, needs=lambda job: needs(job, setting.root), base=base_of)
-        pool = _Pool(board, setting, setting.options, watch)
+        pool = _Pool(board, setting, options, watch)
         try:
             while not board.finished:
                 pool.hand_out()
                 pool.listen()
         finally:
-            pool.stop(setting.options.grace_s)
+            pool.stop(options.grace_s)
 
 
 @final

@@ -66,19 +66,19 @@ class RayLauncher(Launcher):
                 "launcher 'ray' needs ray, which is not installed; install it with "
                 "pip install 'astraios[ray]'. Nothing was run."
             )
-        assert isinstance(setting.options, Options)
+        options: Options = self.options(setting)
         board = Board(jobs, needs=lambda job: needs(job, setting.root), base=base_of)
         with contextlib.ExitStack() as stack:
             for name, value in QUIET.items():
                 stack.enter_context(environment(name, value))
-            stack.enter_context(_connected(setting, setting.options))
-            pool = Pool(board, setting, setting.options, watch)
+            stack.enter_context(_connected(setting, options))
+            pool = Pool(board, setting, options, watch)
             try:
                 while not board.finished:
                     pool.hand_out()
                     pool.listen()
             finally:
-                pool.stop(setting.options.grace_s)
+                pool.stop(options.grace_s)
 
 
 @contextlib.contextmanager

@@ -100,8 +100,7 @@ class SlurmLauncher(Launcher):
     elsewhere = True
 
     def launch(self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]) -> None:
-        options = setting.options
-        assert isinstance(options, Options)
+        options: Options = self.options(setting)
         if not options.dry_run and which("sbatch") is None:
             raise MissingToolError(
                 "launcher 'slurm' needs sbatch, which was not found; run it on a login node of the "
@@ -118,7 +117,7 @@ class SlurmLauncher(Launcher):
                 watch(Event(job, Phase.SUBMITTED, note=f"in the queue: array {queued[job.id]}"))
         if not todo:
             return
-        made = stages(todo, setting)
+        made = stages(todo, setting, options)
         make_folder(here)
         write_value(here / "setting.json", setting)
         arrays: dict[str, str] = {}
@@ -139,10 +138,8 @@ class SlurmLauncher(Launcher):
                 _tell(stage, f"array {array}", watch)
 
 
-def stages(jobs: Sequence[Job], setting: Setting) -> list[Stage]:
+def stages(jobs: Sequence[Job], setting: Setting, options: Options) -> list[Stage]:
     """`jobs` as arrays, each behind those it builds on."""
-    options = setting.options
-    assert isinstance(options, Options)
     level: dict[str, int] = {}
     groups: dict[tuple[int, RunKind, Needs], list[Job]] = {}
     for job in _in_order(jobs):
