@@ -294,6 +294,11 @@ def test_prompts_that_are_no_python_are_counted(tmp_path: Path) -> None:
     assert "at most 75.0 %; without them every rate is 1.33 times as high" in made.caption
 
 
+def test_drop_needs_the_prompts_unperturbed(frames: Frames) -> None:
+    [lacks] = view("robustness_drop").lacks(frames)
+    assert "unperturbed" in lacks
+
+
 def test_published_numbers_stand_beside_ours(frames: Frames) -> None:
     figure = view("published_numbers").render(frames)
     assert isinstance(figure, Figure)

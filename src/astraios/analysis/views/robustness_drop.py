@@ -12,14 +12,14 @@ from astraios.analysis.comparison import ALL
 from astraios.analysis.figures import Figure, Tips, point
 from astraios.analysis.frames import Frames
 from astraios.analysis.style import MUTED
-from astraios.analysis.views import View
+from astraios.analysis.views import Need, View
 
 
 def render(frames: Frames) -> Figure:
     """A row of points per transformation: change of pass@1 in points, with paired intervals."""
-    found = frames.robustness
+    found = frames.robustness[frames.robustness["drop"].notna()]
     model = next(m for m in reversed(frames.models) if m in set(found["model"]))
-    data = found[(found["model"] == model) & found["drop"].notna()].reset_index(drop=True)
+    data = found[found["model"] == model].reset_index(drop=True)
     looks = {m: look for m, look in style.looks(frames.methods).items() if m in set(data["method"])}
     slices = [*sorted(set(data["slice"]) - {ALL}), ALL]
 
@@ -68,4 +68,11 @@ def _name(name: str) -> str:
     return "all together" if name == ALL else name or "perturbed"
 
 
-view = View("Robustness to perturbed prompts", 40, ("robustness",), render, section="robustness")
+CLEAN = Need(
+    "the problems of perturbed prompts judged unperturbed too",
+    lambda frames: frames.robustness.empty or bool(frames.robustness["drop"].notna().any()),
+)
+
+view = View(
+    "Robustness to perturbed prompts", 40, ("robustness", CLEAN), render, section="robustness"
+)
