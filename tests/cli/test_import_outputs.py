@@ -344,6 +344,14 @@ def test_folder_of_something_else_is_left_alone(outputs: Outputs) -> None:
     assert [path.name for path in outputs.out.iterdir()] == ["mine.txt"]
 
 
+def test_verbs_of_studies_say_that_there_is_no_plan(outputs: Outputs) -> None:
+    outputs.write(PATHS["defect"], answers("defect"))
+    outputs.told("--no-judge")
+    refused = outputs.command("study", "status", str(outputs.out))
+    assert refused.status == 2
+    assert "import-outputs" in refused.stderr
+
+
 def test_results_inside_the_tree_are_no_outputs(outputs: Outputs) -> None:
     inside = Outputs(outputs.root, outputs.root / "published", outputs.command)
     inside.write(PATHS["synthesize"], answers("synthesize"))

@@ -91,6 +91,11 @@ def stored_study(root: Path) -> Study:
         raise MissingDataError(
             f"{str(root)!r} is a {manifest.kind} run and no study; give the study's folder"
         )
+    if "base_models" not in manifest.config:
+        raise MissingDataError(
+            f"{str(root)!r} holds outputs that `astraios import-outputs` laid out, which have no "
+            "plan: run that command again to go on, and `astraios report` to see them"
+        )
     path = root / STUDY
     if not path.is_file():  # killed between the two: the manifest has all of it
         return validate(manifest.config, Study, source=str(root / MANIFEST))
