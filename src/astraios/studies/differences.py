@@ -54,7 +54,7 @@ class Difference:
     field: str
     value: Any
     usual: Any
-    """Of most arms; of equally many, the one that comes first."""
+    """Of most arms; of equally many, what the study says of all, else the one that comes first."""
 
 
 def differences(study: Study) -> list[Difference]:
@@ -62,7 +62,12 @@ def differences(study: Study) -> list[Difference]:
     asked = [tasks.task(name) for name in study.tasks]
     found = {arm: _fields(study, arm, asked) for arm in arms(study)}
     names = sorted({name for fields in found.values() for name in fields})
-    usual = {name: _usual(fields.get(name) for fields in found.values()) for name in names}
+    said = {f"{TRAIN}{name}": value for name, value in _leaves(study.training)}
+    said |= {f"{EVALUATE}{name}": value for name, value in _leaves(study.evaluation)}
+    usual = {
+        name: _usual([fields.get(name) for fields in found.values()], said.get(name))
+        for name in names
+    }
     merged: dict[tuple[str, str, str, str], tuple[Any, list[int]]] = {}
     for arm, fields in found.items():
         for name in names:
@@ -119,11 +124,11 @@ def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
         yield at, value
 
 
-def _usual(values: Iterator[Any]) -> Any:
-    listed = list(values)
-    counts = Counter(map(_text, listed))
+def _usual(values: Sequence[Any], said: Any) -> Any:
+    counts = Counter(map(_text, values))
     most = max(counts.values())
-    return next(value for value in listed if counts[_text(value)] == most)
+    frequent = [value for value in values if counts[_text(value)] == most]
+    return next((value for value in frequent if value == said), frequent[0])
 
 
 def _text(value: Any) -> str:

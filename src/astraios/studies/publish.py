@@ -39,7 +39,9 @@ LEFT_OUT = ("checkpoints", "model", "tensorboard")
 """Folders in runs: checkpoints, weights of base models, logs for a program that shows them."""
 ROWS = (".arrow", ".safetensors", ".bin", ".pt", ".incomplete")
 TEXT = (".json", ".jsonl", ".yaml", ".md", ".csv", ".tex", ".html", ".svg", ".txt")
-_PATH = re.compile(r"(?<![\w./:~<-])/(?:home|root|Users|tmp|var|mnt|data|work|opt|srv)/[\w.+-]+")
+_PATH = re.compile(
+    r"(?<![\w./:~<-])/(?:home|root|Users|tmp|var|mnt|data|work|opt|srv)(?:/[\w.+-]+)+"
+)
 README, SUMS = "README.md", "SHA256SUMS"
 
 
