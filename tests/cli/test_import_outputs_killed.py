@@ -32,7 +32,7 @@ def write_tree(root: Path, *, pause: bool = True) -> None:
     for method in METHODS:
         texts = [
             [
-                f"{row['prompt']}{SLEEP.format(pause / 10 + place / 100)}{row[body]}"
+                f"{row['prompt']}{SLEEP.format(pause / 5 + place / 100)}{row[body]}"
                 for place, body in enumerate(("canonical_solution", "buggy_solution") * 2)
             ]
             for row in rows
@@ -76,7 +76,7 @@ def records(out: Path) -> dict[str, Any]:
 def test_killed_import_is_completed_by_the_same_command(tmp_path: Path, cache_folder: Path) -> None:
     root, killed, whole = tmp_path / "outputs", tmp_path / "killed", tmp_path / "whole"
     write_tree(root)
-    seen = 0
+    seen = n_killed = 0
     for _ in range(N_KILLS):
         process = start(root, killed, tmp_path / "cache-a")
         while process.poll() is None and n_verdicts(killed) <= seen:
@@ -84,11 +84,12 @@ def test_killed_import_is_completed_by_the_same_command(tmp_path: Path, cache_fo
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.communicate()
+        n_killed += process.returncode == -signal.SIGKILL
         seen = n_verdicts(killed)
-    assert process.returncode == -signal.SIGKILL
+    assert n_killed
     for out, cache in ((killed, "cache-a"), (whole, "cache-b")):
         process = start(root, out, tmp_path / cache)
-        _, told = process.communicate(timeout=120)
+        _, told = process.communicate(timeout=600)
         assert process.returncode == 0, told
     assert records(killed) == records(whole)
     assert n_verdicts(killed) == 2 * 16
