@@ -1,7 +1,8 @@
 """From run folders to tables, figures and one HTML page.
 
-    frames.py       sealed runs -> data frames
-    comparison.py   data frames -> intervals, paired differences, robustness
+    frames.py       sealed runs -> data frames; reading.py counts their verdicts
+    comparison.py   data frames -> intervals and paired differences
+    metrics/        one file per number beside a task's primary one
     views/          one file per table or figure
     answer.py       the one sentence a reader came for
     report.py       all of it as a folder one can publish
