@@ -4,8 +4,8 @@
 
 Every job but the first hundred builds on another one. The baselines are given the same jobs without
 their order: `multiprocessing.Pool.imap_unordered` one at a time, and one task of Ray for each with
-no more of them waiting than are asked for at a time. Times include starting and ending processes;
-beside them, the time from the first job that is done to the last.
+no more of them waiting than are asked for at a time. Times include starting and ending workers, but
+not Ray's cluster; beside them, the time from the first job that is done to the last.
 """
 
 from __future__ import annotations
@@ -121,7 +121,28 @@ def by_bare_ray(jobs: Sequence[Job], n_workers: int) -> dict[str, float]:
     import ray
 
     clock = Clock()
-    with _quiet_ray():
+    task = ray.remote(do_nothing)
+    waiting: list[Any] = []
+    todo = list(reversed(jobs))
+    while todo or waiting:
+        while todo and len(waiting) < WAITING:
+            waiting.append(task.remote(todo.pop()))
+        done, waiting = ray.wait(waiting)
+        for one in done:
+            ray.get(one)
+            clock.done()
+    return clock.told(len(jobs))
+
+
+@contextlib.contextmanager
+def cluster(n_workers: int) -> Iterator[None]:
+    """A cluster of Ray on this machine, for the launcher and for its baseline."""
+    import ray
+
+    with (
+        environment("RAY_USAGE_STATS_ENABLED", "0"),
+        environment("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
+    ):
         ray.init(
             "local",
             num_cpus=n_workers,
@@ -129,27 +150,8 @@ def by_bare_ray(jobs: Sequence[Job], n_workers: int) -> dict[str, float]:
             include_dashboard=False,
             object_store_memory=100 * 2**20,
         )
-        task = ray.remote(do_nothing)
-        waiting: list[Any] = []
-        todo = list(reversed(jobs))
-        while todo or waiting:
-            while todo and len(waiting) < WAITING:
-                waiting.append(task.remote(todo.pop()))
-            done, waiting = ray.wait(waiting)
-            for one in done:
-                ray.get(one)
-                clock.done()
-        ray.shutdown()
-    return clock.told(len(jobs))
-
-
-@contextlib.contextmanager
-def _quiet_ray() -> Iterator[None]:
-    with (
-        environment("RAY_USAGE_STATS_ENABLED", "0"),
-        environment("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
-    ):
         yield
+        ray.shutdown()
 
 
 def main() -> None:
@@ -164,9 +166,10 @@ def main() -> None:
         "ray": ("ray.remote", by_bare_ray),
     }
     for name in asked.launchers:
-        ours = by_launcher(name, jobs, asked.workers)
         against, measure = baselines[name]
-        base = measure(jobs, asked.workers)
+        with cluster(asked.workers) if name == "ray" else contextlib.nullcontext():
+            ours = by_launcher(name, jobs, asked.workers)
+            base = measure(jobs, asked.workers)
         for who, told in ((name, ours), (against, base)):
             numbers = {key: round(value, 3) for key, value in told.items()}
             print(json.dumps({"by": who, "jobs": asked.jobs, **numbers}))

@@ -133,13 +133,15 @@ def test_killing_any_process_again_and_again_changes_nothing(
 def test_sigterm_leaves_a_checkpoint_and_no_process(
     place: Path, undisturbed: dict[str, object]
 ) -> None:
-    process = subprocess.Popen(
-        command("term", "--jobs", "1"), cwd=place, stderr=subprocess.PIPE, text=True
-    )
+    seldom = "training.optimization.save_every=1000"  # it is saved for the signal alone
+    made = command("term", seldom, "--jobs", "1")
+    process = subprocess.Popen(made, cwd=place, stderr=subprocess.PIPE, text=True)
     root = place / "term/tiny"
     deadline = time.monotonic() + 200
-    while not list(root.glob("train/*/*/*/metrics.jsonl")) and time.monotonic() < deadline:
+    metrics: list[Path] = []
+    while not any(path.stat().st_size for path in metrics) and time.monotonic() < deadline:
         time.sleep(0.02)
+        metrics = list(root.glob("train/*/*/*/metrics.jsonl"))
     found = processes_below(process.pid)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=100)
@@ -148,7 +150,7 @@ def test_sigterm_leaves_a_checkpoint_and_no_process(
     assert list(root.glob("train/*/*/*/checkpoints/checkpoint-*"))
     for pid in found:
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
-    done = run(place, "term", "--jobs", "1")
+    done = run(place, "term", seldom, "--jobs", "1")
     assert done.returncode == 0, done.stderr
     assert records(root) == undisturbed
 

@@ -23,14 +23,19 @@ class News:
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[int, int, str]] = {}
+        self._begun: set[int] = set()
         self._stopping = False
 
     def tell(self, job: str, done: int, total: int, note: str) -> None:
         self._told[job] = (done, total, note)
 
-    def taken(self) -> dict[str, tuple[int, int, str]]:
+    def begin(self, number: int) -> None:
+        self._begun.add(number)
+
+    def taken(self) -> tuple[dict[str, tuple[int, int, str]], set[int]]:
+        """What was told since the last time; and the workers that have a process."""
         told, self._told = self._told, {}
-        return told
+        return told, self._begun
 
     def stop(self) -> None:
         self._stopping = True
@@ -43,7 +48,7 @@ class News:
 class Actor:
     """A `Worker` in a process of Ray."""
 
-    def __init__(self, setting: Setting, place: Path, news: Any) -> None:
+    def __init__(self, setting: Setting, place: Path, news: Any, number: int) -> None:
         if place.is_dir():
             os.chdir(place)  # paths of models in configs may be relative to it
         self._news, self._busy = news, False
@@ -54,12 +59,12 @@ class Actor:
 
             settle(n_threads=1)
         self._worker = Worker(setting)
+        news.begin.remote(number)
 
     def do(self, job: Job, keep: bool) -> Event:
         def tell(event: Event) -> None:
             self._news.tell.remote(job.id, event.done, event.total, event.note)
 
-        self._news.tell.remote(job.id, 0, 0, "")
         self._busy = True
         try:
             return self._worker.do(job, tell, keep=keep)

@@ -37,6 +37,7 @@ class _Shape:
 class _Remote:
     actor: Any
     shape: _Shape
+    number: int
     job: Job | None = None
     holds: str | None = None
     since: float = 0.0
@@ -64,6 +65,7 @@ class Pool:
         self._fetching: Any = None
         self._fetched = time.monotonic()
         self._workers: list[_Remote] = []
+        self._n_hired = 0
         self._asked: dict[Any, _Remote] = {}
         """What a worker was asked -> the worker."""
         self._lost: dict[str, int] = {}
@@ -174,14 +176,15 @@ class Pool:
         return True
 
     def _hire(self, shape: _Shape) -> _Remote:
+        self._n_hired += 1
         actor = self._actor.options(
             num_cpus=self._options.cpus_per_job,
             num_gpus=shape.n_gpus,
             memory=shape.mib * MIB,
             scheduling_strategy="SPREAD",
             max_restarts=0,
-        ).remote(self._setting, Path.cwd(), self._news)
-        worker = _Remote(actor, shape)
+        ).remote(self._setting, Path.cwd(), self._news, self._n_hired)
+        worker = _Remote(actor, shape, self._n_hired)
         self._workers.append(worker)
         return worker
 
@@ -231,6 +234,10 @@ class Pool:
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
             self._forget(worker)
             self._looked = -math.inf
+            if "creation task" in str(error):  # Astraios is not there, or is another version
+                note = f"no worker could be made on the cluster: {error}"
+                self._end(job, Event(job, Phase.FAILED, note=note))
+                return
             self._lose(job, _first_line(error), "memory" in str(error).lower())
             return
         except self._ray.exceptions.RayError as error:
@@ -273,11 +280,11 @@ class Pool:
                 return
             running = {worker.job.id: worker.job for worker in self._workers if worker.job}
             with contextlib.suppress(self._ray.exceptions.RayError):
-                told = self._ray.get(self._fetching)
+                told, begun = self._ray.get(self._fetching)
                 for worker in self._workers:
-                    worker.has_begun |= bool(worker.job and worker.job.id in told)
+                    worker.has_begun |= worker.number in begun
                 for name, (done, total, note) in told.items():
-                    if name in running and total:
+                    if name in running:
                         self._watch(Event(running[name], Phase.PROGRESS, done, total, note))
             self._fetching = None
         if time.monotonic() - self._fetched >= EVERY_S:
