@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from astraios.analysis.frames import read_frames
+from astraios.analysis.frames import TRAINED_HERE, read_frames
+from astraios.config import Config
 from astraios.errors import DataError, MissingDataError
 from astraios.files import write_text
-from astraios.records import Outcome, RunKind, Verdict
+from astraios.metrics.paired import detectable_difference
+from astraios.records import (
+    ArmFacts,
+    ChosenRate,
+    Cost,
+    Outcome,
+    RunKind,
+    Step,
+    Trial,
+    Verdict,
+)
 from astraios.runs import MANIFEST, Run, find_runs
 
 MakeStudy = Callable[..., Path]
+
+
+class SearchedConfig(Config):
+    base_model: str
+    method: str
+    seed: int
+    learning_rate: float = 0.0
 
 
 def judged(root: Path, method: str, task: str) -> Path:
@@ -168,3 +187,87 @@ def test_study_folder_can_be_moved(make_study: MakeStudy, tmp_path: Path) -> Non
     before = read_frames(root).pass_rates
     moved = root.rename(tmp_path / "elsewhere")
     assert read_frames(moved).pass_rates.equals(before)
+
+
+# --- what is derived --------------------------------------------------------------------------
+
+
+def test_trainable_parameters_come_from_trainings_then_from_what_is_told(
+    make_study: MakeStudy,
+) -> None:
+    root = make_study(methods=("lora",), judged=False)
+    facts = [
+        ArmFacts(
+            model="tiny", method="lora", trainable_parameters=1, total_parameters=2, source="x"
+        ),
+        ArmFacts(
+            model="big", method="ia3", trainable_parameters=7, total_parameters=9, source="card"
+        ),
+    ]
+    write_text(root / "arms.jsonl", "".join(f"{one.model_dump_json()}\n" for one in facts))
+    frames = read_frames(root)
+    assert frames.trainable.set_index(["model", "method"]).to_dict("index") == {
+        ("tiny", "lora"): {"trainable_parameters": 29_184, "source": TRAINED_HERE},
+        ("big", "ia3"): {"trainable_parameters": 7, "source": "card"},
+    }
+    assert frames.sizes["tiny"] == 651_840  # measured here, whatever is told
+    assert frames.sizes["big"] == 9
+
+
+def test_ledger_has_hours_by_stage(large_study: Path) -> None:
+    frames = read_frames(large_study)
+    row = frames.cost_ledger.set_index(["model", "method"]).loc["small", "lora"]
+    wall = frames.tunings.query("model == 'small' and method == 'lora'")["wall_s"].mean()
+    assert (row["n_seeds"], row["trainable_parameters"]) == (2, 29_184)
+    assert row["train_wall_h"] == pytest.approx(wall / 3600)
+    assert row["generate_wall_h"] == pytest.approx(3 * 3 / 3600)  # three tasks of three seconds
+    assert math.isnan(row["search_wall_h"])
+    base = frames.cost_ledger.set_index(["model", "method"]).loc["small", "base"]
+    assert math.isnan(base["train_wall_h"])
+
+
+def test_detectable_difference_is_that_of_the_median_pair(study: Path) -> None:
+    frames = read_frames(study)
+    row = frames.detectable.set_index("task").loc["minipack-fix"]
+    spreads = frames.quality_pairs.query("task == 'minipack-fix'")["spread"]
+    assert row["detectable"] == pytest.approx(detectable_difference(spreads.median(), 40))
+    assert row["detectable_adjusted"] > row["detectable"]
+    assert (row["n"], row["n_pairs"], row["metric"]) == (40, 28, "pass@1")
+
+
+def test_loss_and_score_are_correlated_over_all_and_within_models(large_study: Path) -> None:
+    found = read_frames(large_study).loss_correlations.query("task == 'minipack-synthesize'")
+    assert set(found["model"]) == {"all", "small", "large"}
+    within = found[(found["model"] == "small") & (found["kind"] == "pearson")].iloc[0]
+    assert within["n"] == 7
+    assert -1 <= within["low"] <= within["value"] <= within["high"] < 0  # better loss, better score
+
+
+def test_trials_of_a_search_are_no_seeds_of_the_method(make_study: MakeStudy) -> None:
+    root = make_study(methods=("lora",), judged=False)
+    tried = []
+    for rate, loss in ((0.001, 0.4), (0.01, None)):
+        config = SearchedConfig(base_model="tiny", method="lora", seed=1000, learning_rate=rate)
+        folder = root / "search" / f"rate{rate}"
+        with Run.open(folder, kind=RunKind.TRAIN, config=config) as run:
+            run.append("metrics", Step(step=10, validation_loss=loss))
+            cost = Cost(wall_s=36, cpu_s=36, n_tokens=1, tokens_per_s=1, peak_mib=1)
+            run.write_json("cost", cost)
+            run.seal()
+        where = folder.relative_to(root).as_posix()
+        tried.append(Trial(rung=0, learning_rate=rate, n_steps=10, validation_loss=loss, run=where))
+    config = SearchedConfig(base_model="tiny", method="lora", seed=1000)
+    with Run.open(root / "search" / "chosen", kind=RunKind.SEARCH, config=config) as run:
+        run.append("trials", *tried)
+        chosen = ChosenRate(
+            base_model="tiny", method="lora", learning_rate=0.001, validation_loss=0.4,
+            on="validation_loss", how="grid", rates=(0.001, 0.01), ranking=(0.001, 0.01),
+        )  # fmt: skip
+        run.write_json("chosen", chosen)
+        run.seal()
+    frames = read_frames(root)
+    assert frames.searches["chosen"].tolist() == [True, False]
+    assert frames.searches["validation_loss"].isna().tolist() == [False, True]
+    assert set(frames.losses["seed"]) == {0}
+    assert set(frames.tunings["seed"]) == {0}
+    assert frames.cost_ledger["search_wall_h"].tolist() == [pytest.approx(72 / 3600)]

@@ -183,7 +183,7 @@ def test_task_without_samples_is_a_hole(tmp_path: Path) -> None:
     judge(tmp_path, [])
     frames = read_frames(tmp_path)
     assert (len(frames.quality), len(frames.metrics), frames.tasks) == (0, 0, ())
-    assert write_report(tmp_path, tmp_path / "report").index.exists()
+    assert write_report(tmp_path, tmp_path / "report", formats=()).index.exists()
 
 
 def test_task_of_faults_has_no_value(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_task_of_faults_has_no_value(tmp_path: Path) -> None:
     )
     assert frames.quality_pairs["value"].isna().all()
     assert frames.detectable["detectable"].isna().all()
-    assert write_report(tmp_path, tmp_path / "report").index.exists()
+    assert write_report(tmp_path, tmp_path / "report", formats=()).index.exists()
 
 
 def test_study_of_one_cell_has_its_rate_and_no_pairs(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_study_of_one_cell_has_its_rate_and_no_pairs(tmp_path: Path) -> None:
     row = frames.quality.iloc[0]
     assert (row["value"], row["low"], row["high"], row["n"]) == (1, 1, 1, 1)
     assert (len(frames.quality_pairs), len(frames.detectable)) == (0, 0)
-    assert write_report(tmp_path, tmp_path / "report").index.exists()
+    assert write_report(tmp_path, tmp_path / "report", formats=()).index.exists()
 
 
 def test_only_the_newest_version_of_a_task_counts(tmp_path: Path) -> None:
