@@ -8,7 +8,9 @@ run      cells as run folders, judged and scored
 
 from __future__ import annotations
 
-from astraios.studies.outputs.run import Plan, Request, Result, carry_out, check, plan
+from astraios.studies.outputs.cells import Result
+from astraios.studies.outputs.plan import Plan, Request, plan
+from astraios.studies.outputs.run import carry_out, check
 from astraios.studies.outputs.tree import TASKS, Cell, Tree, Wanted, wanted
 
 __all__ = [
