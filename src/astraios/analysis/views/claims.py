@@ -13,11 +13,11 @@ from astraios.analysis.views import View
 COLUMNS: tuple[Column, ...] = (
     Column("claim", "Claim"),
     Column("mark", "This study"),
+    Column("why", "Why undecided"),
     Column("measured", "Measured", note="the comparison that decides, with its 95 % interval"),
     Column("p_value", "p", Kind.P_VALUE, "two-sided"),
     Column("p_holm", "p (Holm)", Kind.P_VALUE, "adjusted over the claims that could be tested"),
     Column("n", "n"),
-    Column("why", "Why undecided"),
     Column("rule", "Holds if", note="fixed before any data are seen"),
     Column("data", "Data"),
 )
