@@ -262,6 +262,7 @@ def test_trials_of_a_search_are_no_seeds_of_the_method(make_study: MakeStudy) ->
         chosen = ChosenRate(
             base_model="tiny", method="lora", learning_rate=0.001, validation_loss=0.4,
             on="validation_loss", how="grid", rates=(0.001, 0.01), ranking=(0.001, 0.01),
+            n_trials=2, n_diverged=1,
         )  # fmt: skip
         run.write_json("chosen", chosen)
         run.seal()
