@@ -18,7 +18,19 @@ import pytest
 from astraios.analysis.report import ReportPaths, write_report
 from astraios.config import Config, fingerprint
 from astraios.files import write_text
-from astraios.records import Cost, Finish, Outcome, Prompt, RunKind, Sample, Score, Step, Verdict
+from astraios.records import (
+    ChosenRate,
+    Cost,
+    Finish,
+    Outcome,
+    Prompt,
+    RunKind,
+    Sample,
+    Score,
+    Step,
+    Trial,
+    Verdict,
+)
 from astraios.runs import Run
 
 METHODS = ("fft", "lora", "ptuning", "ia3", "adapterh", "adapterp", "parallel")
@@ -295,6 +307,33 @@ def write_other_kinds(root: Path, methods: Iterable[str], model: str = "tiny") -
                 run.seal()
 
 
+def write_search(root: Path, method: str, model: str = "tiny") -> None:
+    """A finished search over three learning rates; the largest one diverged."""
+    rates = (0.001, 0.005, 0.02)
+    losses = (0.4, 0.3, None)
+    config = AnyConfig(base_model=model, method=method, name="search")
+    folder = root / "search" / model / f"{method}-{fingerprint(config)}"
+    with Run.open(folder, kind=RunKind.SEARCH, config=config) as run:
+        for rate, loss in zip(rates, losses, strict=True):
+            diverged = "" if loss else "the loss exploded"
+            trial = Trial(rung=0, learning_rate=rate, n_steps=20, validation_loss=loss,
+                          diverged=diverged, run=f"search/trials/{rate}")  # fmt: skip
+            run.append("trials", trial)
+        chosen = ChosenRate(
+            base_model=model,
+            method=method,
+            learning_rate=0.005,
+            validation_loss=0.3,
+            on="validation loss",
+            how="grid",
+            rates=rates,
+            ranking=(0.005, 0.001, 0.02),
+            n_trials=3,
+        )
+        run.write_json("chosen", chosen)
+        run.seal()
+
+
 def _secure(method: str) -> tuple[list[Verdict], list[Score]]:
     outcomes = (Outcome.SAFE, Outcome.VULNERABLE, Outcome.COMPILE_ERROR)
     verdicts = [
@@ -398,6 +437,7 @@ def varied_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("varied") / "study"
     write_study(root, methods=("fft", "lora"), n_problems=12)
     write_other_kinds(root, ("base", "fft", "lora"))
+    write_search(root, "lora")
     return root
 
 

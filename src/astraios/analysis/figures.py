@@ -134,6 +134,8 @@ def grid(canvas: Canvas, n: int, *, most: int = 3, **options: Any) -> list[Axes]
     panels = list(axes)
     for unused in panels[n:]:
         unused.remove()
+    for axes in panels[max(0, n - columns) : n]:  # nothing stands below them
+        axes.tick_params(labelbottom=True)
     return panels[:n]
 
 
@@ -216,7 +218,7 @@ def settle(canvas: Canvas) -> None:
     engine = canvas.get_layout_engine()
     if engine is not None:
         engine.execute(canvas)
-        canvas.set_layout_engine("none")
+        canvas.set_layout_engine(None)  # "none" would leave a placeholder, and draw all twice
 
 
 def spread_labels(

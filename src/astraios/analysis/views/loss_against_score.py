@@ -18,6 +18,8 @@ from astraios.analysis.tables import Kind, Range, show
 from astraios.analysis.views import View
 
 Three = tuple[Range | None, Range | None, Range | None]
+MOST = 3
+"""Tasks whose correlations the caption tells."""
 NAMES = ("Pearson", "Spearman", "Kendall")
 
 
@@ -56,8 +58,10 @@ def render(frames: Frames) -> Figure:
 
     told = "; ".join(
         f"{task}: " + ", ".join(f"{n} {_show(r)}" for n, r in zip(NAMES, found[task], strict=True))
-        for task in tasks
+        for task in tasks[:MOST]
     )
+    if len(tasks) > MOST:
+        told += "; for other tasks see the table of correlations"
     sized = "Larger marks are larger models. " if several else ""
     n_tuned = len(data[data["method"] != style.BASE][["model", "method"]].drop_duplicates())
     return Figure(

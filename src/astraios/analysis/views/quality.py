@@ -42,7 +42,7 @@ def render(frames: Frames) -> Figure:
             if len(models) > 1:
                 axes.set_title(model)
             if place % columns == 0:
-                axes.set_ylabel(f"{metric} on {frames.headline_task}, %")
+                axes.set_ylabel(f"{metric}, %")
             if place < len(models) - columns:
                 axes.set_xlabel("")
         top = float(data["high"].max()) if len(data) else 1.0
@@ -55,7 +55,8 @@ def render(frames: Frames) -> Figure:
     return Figure(
         draw,
         data,
-        f"{metric} against trainable parameters (log scale). The line joins the Pareto front: "
+        f"{metric} on {frames.headline_task} against trainable parameters (log scale). The line "
+        f"joins the Pareto front: "
         f"methods that no other beats with as few parameters. The dashed line and its band are "
         f"the untuned base. {others}{basis(frames, rates)}",
         f"{metric} against trainable parameters, one point per method; on the Pareto front of "
