@@ -329,6 +329,7 @@ def write_search(root: Path, method: str, model: str = "tiny") -> None:
             rates=rates,
             ranking=(0.005, 0.001, 0.02),
             n_trials=3,
+            n_diverged=1,
         )
         run.write_json("chosen", chosen)
         run.seal()
