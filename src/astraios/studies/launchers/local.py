@@ -309,13 +309,14 @@ def _death(code: int) -> str:
 def _stop(workers: Iterable[_Process], grace_s: float) -> None:
     workers = list(workers)
     for worker in workers:
-        with contextlib.suppress(OSError):
+        if worker.job is None:
             worker.pipe.close()  # an idle one ends by itself
-        if worker.job is not None and worker.process.is_alive():
+        elif worker.process.is_alive():
             worker.process.terminate()
     deadline = time.monotonic() + max(grace_s, 0.1)
     try:
         for worker in workers:
+            _hear_out(worker, deadline)
             worker.process.join(max(0.0, deadline - time.monotonic()))
     finally:  # also where the user is impatient
         for worker in workers:
@@ -323,6 +324,18 @@ def _stop(workers: Iterable[_Process], grace_s: float) -> None:
                 worker.process.kill()
             worker.process.join()
             worker.process.close()
+            worker.pipe.close()
+
+
+def _hear_out(worker: _Process, deadline: float) -> None:
+    """Read what a worker that is to end still tells: one that nobody hears could not go on."""
+    while not worker.pipe.closed and (left := deadline - time.monotonic()) > 0:
+        try:
+            if not worker.pipe.poll(left):
+                return
+            worker.pipe.recv()
+        except (EOFError, OSError):
+            return
 
 
 # --- in the worker ----------------------------------------------------------------------------
