@@ -137,7 +137,7 @@ def test_sigterm_leaves_a_checkpoint_and_no_process(
     made = command("term", seldom, "--jobs", "1")
     process = subprocess.Popen(made, cwd=place, stderr=subprocess.PIPE, text=True)
     root = place / "term/tiny"
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 500
     metrics: list[Path] = []
     while not any(path.stat().st_size for path in metrics) and time.monotonic() < deadline:
         time.sleep(0.02)
