@@ -7,6 +7,7 @@ free. Methods that cannot be told from it are named, and the cheapest of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,8 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
     several = frames.several_models
     score = (
         f"{_percent(top['value'])} {top['metric']} on {task}{f' with {model}' if several else ''} "
-        f"(95 % interval {_percent(top['low'], '')}–{_percent(top['high'])}, n = {top['n']:,})"
+        f"(95 % interval {_percent(top['low'], '')}–{_percent(top['high'])}, n = {top['n']:,}"
+        f"{_guessing(top)})"
     )
     if not standing.others:
         alone = f"{style.title(best)} alone was judged: {score}."
@@ -93,6 +95,12 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
         standing.ties,
         _basis(frames),
     )
+
+
+def _guessing(top: Mapping[str, Any]) -> str:
+    """What the best guess gets, for a score that means nothing without it."""
+    chance = float(top["chance"])
+    return "" if math.isnan(chance) else f"; always saying the same gets {_percent(chance)}"
 
 
 def _standing(frames: Frames, model: str, task: str) -> _Standing | None:

@@ -165,16 +165,19 @@ class Frames:
 
     @cached_property
     def headline_task(self) -> str | None:
-        """The task the answer is about: the first that asks for synthesis, else the first."""
-        synthesis = (task for task in self.pass_tasks if "synthesize" in task)
-        return next(synthesis, next(iter(self.pass_tasks), None))
+        """The task the answer is about: the first that asks for synthesis; else the first that is
+        scored by passing tests; else the first."""
+        synthesis = tuple(task for task in self.pass_tasks if "synthesize" in task)
+        return next(iter((*synthesis, *self.pass_tasks, *self.tasks)), None)
 
     @cached_property
     def headline_model(self) -> str | None:
-        """The model the answer is about: the largest that was judged on the headline task."""
+        """The model the answer is about: the largest on which the headline task compares methods,
+        else the largest that was judged on it."""
         judged = self.problems[self.problems["task"] == self.headline_task]
-        seen = set(judged["model"].unique())
-        return next((model for model in reversed(self.models) if model in seen), None)
+        methods = judged.groupby("model", observed=True)["method"].nunique()
+        compared = set(methods[methods > 1].index) or set(methods.index)
+        return next((model for model in reversed(self.models) if model in compared), None)
 
     @cached_property
     def several_models(self) -> bool:
@@ -204,7 +207,7 @@ class Frames:
         return self._on_headline(self.losses)
 
     def _on_headline(self, arms: pd.DataFrame) -> bool:
-        rates = self.pass_rates
+        rates = self.quality
         judged = rates[(rates["task"] == self.headline_task) & rates["value"].notna()]
         known = set(zip(arms["model"], arms["method"], strict=True))
         return bool(known & set(zip(judged["model"], judged["method"], strict=True)))
@@ -256,7 +259,7 @@ class Frames:
     def robustness(self) -> pd.DataFrame:
         """Perturbed against clean prompts; see `robustness.robustness`."""
         parts = [
-            robustness.robustness(self.worst, self.problems, task, self._nominal_task(task))
+            robustness.robustness(self.worst, self.problems, task, self.nominal_task(task))
             for task in self.robust_tasks
         ]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -266,7 +269,7 @@ class Frames:
         """First and last validation loss of every arm; see `losses.losses`."""
         return losses.losses(self.steps)
 
-    def _nominal_task(self, robust: str) -> str:
+    def nominal_task(self, robust: str) -> str:
         """Where the unperturbed problems of a robust task are: in itself or in a plain task."""
         problems = self.problems
         groups = set(problems[problems["task"] == robust]["group"])

@@ -20,9 +20,9 @@ from typing import Literal
 
 import numpy as np
 
-from astraios.records import Score
 from astraios.metrics import confusion
 from astraios.metrics.confusion import INVALID, Floats, Guess, Metric, best_guess, guessed
+from astraios.records import Score
 
 N_RESAMPLES = 10_000
 TAIL = 0.025

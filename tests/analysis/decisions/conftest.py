@@ -65,7 +65,7 @@ class Made:
     def task_kind(self, task: str) -> str:
         return self.kinds[task]
 
-    def _nominal_task(self, task: str) -> str:
+    def nominal_task(self, task: str) -> str:
         return task
 
 

@@ -252,7 +252,7 @@ def evidence(frames: Frames) -> Evidence:
 def clean_units(frames: Frames, task: str) -> pd.DataFrame:
     """The unperturbed problems of a perturbed task, one row an arm and group."""
     problems = frames.problems
-    nominal = problems[problems["task"] == frames._nominal_task(task)]
+    nominal = problems[problems["task"] == frames.nominal_task(task)]
     groups = set(frames.units[frames.units["task"] == task]["group"])
     own = nominal[(nominal["group"] == nominal["problem_id"]) & nominal["group"].isin(groups)]
     return own[["model", "method", "seed", "task", "group"]].assign(value=own["rate"])
