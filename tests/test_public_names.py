@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ NEEDS = {"methods": "peft", "peft": "peft", "generation": "torch", "training": "
 """Packages whose modules cannot be imported without a library."""
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for path in sorted(ROOT.rglob("*.py")):

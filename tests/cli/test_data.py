@@ -138,6 +138,7 @@ def test_unknown_preset_is_named():
     assert "'published'" in invoke("rules", "--preset", "publish", fails=UnknownNameError)
 
 
+@pytest.mark.slow
 def test_shared_instructions_are_built_against_all_benchmarks(work, shared):
     (work / "data.yaml").write_text(
         "name: shared\nsources: [{kind: instructions, data: instructions}]\n"

@@ -241,7 +241,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("free_kib", [1000, 80, 24, 0])
+@pytest.mark.parametrize("free_kib", [1000, pytest.param(80, marks=pytest.mark.slow), 24, 0])
 def test_a_full_disk_is_told_and_nothing_is_lost(grade, texts, small_disk, free_kib):
     filler = small_disk / "filler"
     n_used = 1000 - free_kib
@@ -271,8 +271,18 @@ def test_a_cache_on_a_full_disk_costs_time_only(grade, texts, small_disk, monkey
 SLOW = "\nsum(range(1_500_000))  # {}\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("n_lines", [0, 5, 12])
+KILLED = [(signal.SIGKILL, 0), (signal.SIGINT, 5), (signal.SIGKILL, 5), (signal.SIGTERM, 12)]
+OTHERS = [
+    *((signal.SIGINT, n_lines) for n_lines in (0, 12)),
+    *((signal.SIGTERM, n_lines) for n_lines in (0, 5)),
+    (signal.SIGKILL, 12),
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "n_lines"),
+    [*KILLED, *(pytest.param(*other, marks=pytest.mark.slow) for other in OTHERS)],
+)
 def test_an_interrupted_run_is_completed_by_the_same_command(
     grade, texts, tmp_path, number, n_lines
 ):

@@ -133,7 +133,16 @@ def test_what_is_no_pattern_is_none(pattern):
 # --- any program ---
 
 
-@pytest.mark.parametrize("name", ["ast", "tarfile", "shutil", "argparse", "dataclasses"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dataclasses",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("ast", "tarfile", "shutil", "argparse")
+        ),
+    ],
+)
 def test_long_programs_are_read_by_every_check(name):
     code = Path(ast.__file__).with_name(f"{name}.py").read_text("utf-8")
     for cwe in CHECKS:

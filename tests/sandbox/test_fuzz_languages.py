@@ -20,7 +20,7 @@ from astraios.languages import Language, Surroundings
 from astraios.records import Execution, Outcome, Program
 from astraios.sandbox import Sandbox, open_sandbox
 
-FEW, MANY = 5, 60
+FEW, MANY = 3, 60
 MODEL_FAILURES = {
     Outcome.FAILED,
     Outcome.COMPILE_ERROR,

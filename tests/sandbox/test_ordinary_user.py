@@ -14,7 +14,8 @@ UID = 50_000 + os.getpid() % 10_000
 """A user for each test worker: below level `landlock` programs reach others of their user."""
 COMPILED = ("cpp", "go", "java", "js", "rust")
 FEW = "namespaces and (-js- or -cpp-)"
-"""One with a runtime and one without; slow tests run these and then all, at all levels."""
+"""One with a runtime and one without; slow tests run these and then all, at all levels. The others
+run the escapes in Python."""
 
 # In a mount namespace of its own, the interpreter becomes reachable where it was, even below a
 # home that only root may enter; then the command runs without any privilege.
@@ -46,7 +47,7 @@ exec setpriv --reuid=$ID --regid=$ID --clear-groups --inh-caps=-all --bounding-s
 @pytest.mark.parametrize(
     "marked, named",
     [
-        pytest.param("not slow", "namespaces and -python-", id="python-alone"),
+        pytest.param("not slow", "namespaces and -python-escape-", id="python-escape"),
         pytest.param("not slow", "-python-", id="python", marks=pytest.mark.slow),
         pytest.param("not slow", FEW, id="a-few", marks=pytest.mark.slow),
         *(

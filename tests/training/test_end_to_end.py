@@ -66,7 +66,9 @@ def corpus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(command("data", "build", config, *out)["run"])
 
 
-@pytest.fixture(scope="module", params=["gpt_bigcode", "qwen2"])
+@pytest.fixture(
+    scope="module", params=["gpt_bigcode", pytest.param("qwen2", marks=pytest.mark.slow)]
+)
 def base(
     request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
