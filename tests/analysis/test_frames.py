@@ -222,6 +222,7 @@ def test_ledger_has_hours_by_stage(large_study: Path) -> None:
     assert row["train_wall_h"] == pytest.approx(wall / 3600)
     assert row["generate_wall_h"] == pytest.approx(3 * 3 / 3600)  # three tasks of three seconds
     assert math.isnan(row["search_wall_h"])
+    assert 0 <= row["judge_wall_h"] < 0.1
     base = frames.cost_ledger.set_index(["model", "method"]).loc["small", "base"]
     assert math.isnan(base["train_wall_h"])
 

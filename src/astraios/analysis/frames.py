@@ -311,7 +311,7 @@ class Frames:
         evaluated = {
             where(self.root, run) for e in self.evaluations for run in (e.judge, e.samples)
         }
-        return ledger.cost_ledger(self.costs, trials, evaluated)
+        return ledger.cost_ledger(self.costs, self.runs, trials, evaluated)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:

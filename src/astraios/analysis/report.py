@@ -50,16 +50,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
-class ReportPaths:
-    """What `write_report` wrote."""
-
-    folder: Path
-    index: Path
-    tables: tuple[Path, ...]
-    figures: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
 class TerminalTable:
     """The results for a terminal or for another program."""
 
@@ -72,6 +62,18 @@ class TerminalTable:
 
     def __str__(self) -> str:
         return f"{self.answer}\n\n{self.text}" if self.text else self.answer
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """What `write_report` wrote."""
+
+    folder: Path
+    index: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+    results: TerminalTable
+    """As `terminal_table` gives them, without reading all again."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ def write_report(
         folder / "index.html",
         tuple(sorted((folder / "tables").glob("*"))),
         tuple(sorted((folder / "figures").glob("*"))),
+        _results(frames),
     )
 
 
@@ -168,7 +171,10 @@ def terminal_table(root: Path) -> TerminalTable:
     Raises:
         MissingDataError: if `root` is no folder or holds no runs.
     """
-    frames = read_frames(root)
+    return _results(read_frames(root))
+
+
+def _results(frames: Frames) -> TerminalTable:
     said = answer(frames)
     view: View = registry.load(views, "view", FIRST_TABLE)
     if view.lacks(frames):

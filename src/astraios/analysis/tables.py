@@ -299,6 +299,7 @@ def _plain(value: Any) -> str:
 
 
 def markdown_text(text: str) -> str:
+    """`text` on one line, its signs of Markdown and HTML escaped."""
     text = " ".join(text.split())
     text = "".join(f"\\{sign}" if sign in "\\|*_`[]" else sign for sign in text)
     return text.replace("<", "&lt;")
@@ -329,4 +330,5 @@ LATEX = {
 
 
 def latex_text(text: str) -> str:
+    """`text` with LaTeX's signs escaped."""
     return "".join(LATEX.get(sign, sign) for sign in text)

@@ -18,6 +18,6 @@ def write_report(root: Path, out: Path | None, as_json: bool, formats: str = "sv
         say("writing the report")
     written = report.write_report(root, out, tuple(filter(None, formats.split(","))))
     if not as_json:
-        found = report.terminal_table(root)
+        found = written.results
         tell(f"{found.text}\n\n{found.answer}\n\nreport: {written.index}")
     return Path(written.index)

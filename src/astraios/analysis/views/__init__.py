@@ -33,6 +33,7 @@ NEEDS = MappingProxyType(
         "loss_correlations": "judged tunings with a validation loss",
         "costs": "runs with a cost",
         "tunings": "trainings with a cost",
+        "cost_ledger": "runs with a cost of a model and method",
         "outcomes": "verdicts",
         "metrics": "judged generations",
         "qualified_scores": "scores with a chance level or a caveat",

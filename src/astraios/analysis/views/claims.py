@@ -52,4 +52,4 @@ def render(frames: Frames) -> Table:
     return Table(COLUMNS, rows, caption)
 
 
-view = View("Claims of the paper", 80, ("outcomes",), render, "claims")
+view = View("Six claims and their tests", 80, ("outcomes",), render, "claims")

@@ -43,4 +43,4 @@ def render(frames: Frames) -> Table:
     return Table(columns, tuple(rows), caption)
 
 
-view = View("All metrics", 64, ("metrics",), render)
+view = View("All metrics", 64, ("metrics",), render, section="quality")

@@ -46,4 +46,4 @@ def render(frames: Frames) -> Table:
     return Table(tuple(columns), tuple(rows), caption)
 
 
-view = View("Outcomes", 50, ("outcomes",), render, section="outcomes")
+view = View("Outcomes in numbers", 50, ("outcomes",), render, section="outcomes")

@@ -102,4 +102,4 @@ COMPARED = Need(
     "published outputs, judged, of which numbers are known", lambda frames: len(both(frames)) > 0
 )
 
-view = View("Published numbers beside ours", 90, (COMPARED,), render, section="more")
+view = View("Published numbers beside ours", 90, (COMPARED,), render, section="quality")

@@ -46,19 +46,20 @@ def render(frames: Frames) -> Table:
                     most = {"reachable": reachable.get((task, name))}
                     rows.append({"task": task, "slice": shown, "model": model, **most, **cell})
     rows += [{"task": task} for task in promised]
+    unreachable = any(share < 1 for share in reachable.values())
     columns = (
-        Column("task", "Task"),
+        *([Column("task", "Task")] if len({row["task"] for row in rows}) > 1 else []),
         Column("slice", "Transformation"),
         Column("model", "Model"),
-        Column("reachable", "Reachable %", Kind.PERCENT, REACHABLE),
+        *([Column("reachable", "Reachable %", Kind.PERCENT, REACHABLE)] if unreachable else []),
         *(Column(method, f"{style.title(method)} %", Kind.RATE) for method in methods),
     )
     counted = found.assign(n=found["n_problems"])
     arms = counted.drop_duplicates(["model", "method", "seed", "task"])
     rest = f"No outputs of {', '.join(promised)} were judged. " if promised else ""
     caption = (
-        "Robust pass@1: problems that pass under every seed of a transformation. 'Mean of "
-        "transformations' weighs them equally; 'all of them passed' asks for every transformation "
+        f"Robust pass@1 on {', '.join(judged)}: problems that pass under every seed of a "
+        "transformation. 'Mean of transformations' weighs them equally; 'all of them passed' asks for every transformation "
         f"and seed at once. The paper does not say which of the two it sums up by. "
         f"{_of_broken(reachable)}{rest}"
         f"{basis(frames, arms)}"

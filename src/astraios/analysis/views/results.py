@@ -25,7 +25,6 @@ COLUMNS = (
     Column("over_fft", "Δ FFT", Kind.DIFFERENCE, "paired difference to full tuning, points"),
     Column("robust", "Robust %", Kind.RATE, "solved under every perturbation of the prompt"),
     Column("cpu_s", "CPU s", Kind.SECONDS, "of tuning"),
-    Column("wall_s", "Wall s", Kind.SECONDS, "of tuning"),
     Column("peak_mib", "Peak MiB", Kind.MIB, "highest memory of tuning"),
 )
 MODEL = Column("model", "Model")
@@ -116,7 +115,6 @@ def _tuning(frames: Frames, model: str, method: str) -> dict[str, Any]:
         **found,
         "share": trainable / total if total else None,
         "cpu_s": float(own["cpu_s"].mean()),
-        "wall_s": float(own["wall_s"].mean()),
         "peak_mib": float(own["peak_mib"].max()),
     }
 
