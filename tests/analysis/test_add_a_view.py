@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_example_of_the_page_is_part_of_the_report(study: Path, tmp_path: Path) -> None:
+def test_example_of_the_page_is_part_of_the_report(
+    make_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = make_study(methods=("fft",), n_problems=2)
     assert "price" in registry.names(views)
     view: View = registry.load(views, "view", "price")
     assert view.lacks(read_frames(study)) == ()

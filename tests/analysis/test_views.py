@@ -237,7 +237,9 @@ def test_all_fault_study_renders(make_study: MakeStudy) -> None:
             svg(rendered, name)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_study_with_any_runs_missing_renders(make_study: MakeStudy, seed: int) -> None:
     root = make_study(models=("a", "b"), methods=("fft", "mine"), n_problems=4)
     draw = random.Random(seed)

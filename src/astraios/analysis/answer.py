@@ -76,7 +76,7 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
     several = frames.several_models
     score = (
         f"{_percent(top['value'])} {top['metric']} on {task}{f' with {model}' if several else ''} "
-        f"(95 % interval {_percent(top['low'], '')}–{_percent(top['high'])}, n = {top['n']:,}"
+        f"({_interval(top)}, n = {top['n']:,}"
         f"{_guessing(top)})"
     )
     if not standing.others:
@@ -95,6 +95,12 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
         standing.ties,
         _basis(frames),
     )
+
+
+def _interval(top: Mapping[str, Any]) -> str:
+    if top["low"] == top["high"]:  # the bootstrap cannot vary: its interval would claim too much
+        return "all problems alike, so no interval"
+    return f"95 % interval {_percent(top['low'], '')}–{_percent(top['high'])}"
 
 
 def _guessing(top: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def basis(frames: Frames, rates: pd.DataFrame) -> str:
         n = int(flat["n"].min())
         parts.append(
             "where all problems agree the bootstrap cannot vary: read [0, 0] as 'below about "
-            f"{300 / n:.2g} %' (three in n)"
+            f"{_at_most(300 / n)} %' (three in n)"
         )
     return "; ".join(parts) + "."
 
@@ -52,6 +52,10 @@ def sandbox(frames: Frames) -> str:
     if all(level in WEAK_TO_STRONG for level in levels):
         return f"{min(levels, key=WEAK_TO_STRONG.index)} (the weakest of {', '.join(levels)})"
     return f"{', '.join(levels)} (several; judge by the weakest)"
+
+
+def _at_most(percent: float) -> str:
+    return f"{percent:.2g}" if percent < 10 else f"{min(percent, 100):.0f}"
 
 
 def _range(values: pd.Series) -> str:

@@ -98,7 +98,7 @@ def _spare(name: str, number: int) -> Look:
     colour, dark, _ = SPARE[place]
     shade = SHADES[turn % len(SHADES)]
     marker = SPARE[(place + turn) % len(SPARE)][2]
-    return Look(name, name, _mixed(colour, shade), _mixed(dark, shade), marker)
+    return Look(name, title(name), _mixed(colour, shade), _mixed(dark, shade), marker)
 
 
 def _mixed(colour: str, share: float) -> str:
@@ -108,6 +108,16 @@ def _mixed(colour: str, share: float) -> str:
     return "#" + "".join(f"{round(part + abs(share) * (goal - part)):02x}" for part in parts)
 
 
+LONGEST = 40
+"""Characters of a name in a figure."""
+
+
 def title(method: str) -> str:
-    """What a method is called in print; its own name if it is not one of the paper's."""
-    return KNOWN[method].title if method in KNOWN else method
+    """What a method is called in print; its own name, shortened, if it is not of the paper."""
+    return KNOWN[method].title if method in KNOWN else shortened(method)
+
+
+def shortened(name: str) -> str:
+    """`name` without its middle if it is so long that it would leave no room for a figure."""
+    half = LONGEST // 2
+    return name if len(name) <= LONGEST else f"{name[:half]}…{name[-half + 1 :]}"

@@ -39,7 +39,7 @@ def render(frames: Frames) -> Figure:
             named = len(tasks) == 1
             tips |= _panel(axes, own, frames, f"tip-{number}", found[task], named=named)
             if not named:
-                axes.set_title(task)
+                axes.set_title(style.shortened(task))
             axes.set_ylabel(f"{own['metric'].iloc[0]}, %")
             if number >= len(tasks) - columns:
                 axes.set_xlabel("validation loss after tuning")

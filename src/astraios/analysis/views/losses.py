@@ -34,7 +34,7 @@ def render(frames: Frames) -> Figure:
         for place, axes in enumerate(panels):
             model, (measure, label) = models[place // 2], MEASURES[place % 2]
             _lines(axes, data[data["model"] == model], measure, frames)
-            axes.set_title(f"{label}, {model}" if len(models) > 1 else label)
+            axes.set_title(f"{label}, {style.shortened(model)}" if len(models) > 1 else label)
             if place >= len(panels) - 2:
                 axes.set_xlabel("optimizer step")
             if place % 2 == 0:

@@ -55,7 +55,7 @@ def render(frames: Frames) -> Figure:
         panels = grid(canvas, len(tasks), most=3, sharey=True, sharex=True)
         for number, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
             tips |= _bars(axes, data[data["task"] == task], methods, f"tip-{number}")
-            axes.set_title(task)
+            axes.set_title(style.shortened(task))
             if number >= len(tasks) - columns:
                 axes.set_xlabel("share of completions, %")
         named = [one for one in COLOURS if one in set(data["outcome"])]

@@ -40,7 +40,7 @@ def render(frames: Frames) -> Figure:
         for place, (axes, model) in enumerate(zip(panels, models, strict=True)):
             tips |= _panel(axes, data[data["model"] == model], frames, f"tip-{place}")
             if len(models) > 1:
-                axes.set_title(model)
+                axes.set_title(style.shortened(model))
             if place % columns == 0:
                 axes.set_ylabel(f"{metric}, %")
             if place < len(models) - columns:

@@ -59,8 +59,9 @@ def render(frames: Frames) -> Table:
     rest = f"No outputs of {', '.join(promised)} were judged. " if promised else ""
     caption = (
         f"Robust pass@1 on {', '.join(judged)}: problems that pass under every seed of a "
-        "transformation. 'Mean of transformations' weighs them equally; 'all of them passed' asks for every transformation "
-        f"and seed at once. The paper does not say which of the two it sums up by. "
+        "transformation. 'Mean of transformations' weighs them equally; 'all of them passed' asks "
+        "for every transformation and seed at once. The paper does not say which of the two it "
+        "sums up by. "
         f"{_of_broken(reachable)}{rest}"
         f"{basis(frames, arms)}"
     )

@@ -39,7 +39,7 @@ def render(frames: Frames) -> Figure:
             models = [model for model in frames.models if model in set(own["model"])]
             _axis(axes, models, frames, places, sized)
             if len(tasks) > 1:
-                axes.set_title(task)
+                axes.set_title(style.shortened(task))
             axes.set_ylabel(f"{own['metric'].iloc[0]}, %")
         legend(canvas, panels)
         return tips

@@ -35,7 +35,7 @@ def render(frames: Frames) -> Figure:
             own = longest[longest["model"] == model]
             tips |= _panel(axes, own, frames, f"tip-{number}")
             if len(models) > 1:
-                axes.set_title(model)
+                axes.set_title(style.shortened(model))
             axes.set_xlabel("learning rate")
             if number % 3 == 0:
                 axes.set_ylabel("validation loss, nats per token")

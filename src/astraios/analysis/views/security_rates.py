@@ -58,7 +58,7 @@ def render(frames: Frames) -> Figure:
             if number % 3 == 0:
                 axes.set_ylabel("insecure of the valid, %")
             if len(models) > 1:
-                axes.set_title(model)
+                axes.set_title(style.shortened(model))
         panels[0].set_ylim(0)
         if len(models) > 1:
             legend(canvas, panels)
