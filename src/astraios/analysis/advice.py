@@ -55,7 +55,8 @@ def answer(found: Recommendation) -> str:
     names = [_named(candidate, several) for candidate in found.recommended]
     best = found.recommended[0]
     if len(fitting) == 1 and len(tuned) == 1:
-        head = f"{names[0]}, the only method judged: {_percent(best)}."
+        alone = "with a score on all of the tasks" if found.unjudged else "judged"
+        head = f"{names[0]}, the only method {alone}: {_percent(best)}."
     elif len(fitting) == 1:
         head = f"{names[0]}, the only one within the limits: {_percent(best)}."
     elif len(names) == 1 and sum(candidate.tied for candidate in fitting) == 1:
@@ -101,7 +102,11 @@ def details(found: Recommendation) -> tuple[str, ...]:
             "because the cost was not recorded, and are left out."
         )
     if found.unjudged:
-        lines.append(f"Without a score on all of the tasks: {', '.join(found.unjudged)}.")
+        several = "; --task names those that count" if len(found.tasks) > 1 else ""
+        lines.append(
+            "Without a score on all of the tasks, so not compared: "
+            f"{', '.join(found.unjudged)}{several}."
+        )
     return (*lines, *found.notes)
 
 

@@ -86,6 +86,26 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
+class Differences:
+    """Estimates of score `i` less score `j` for every pair of n arms: arrays `(n, n)`."""
+
+    value: Floats
+    error: Floats
+    df: Floats
+
+    def of(self, i: int, j: int) -> Estimate:
+        """That of one pair."""
+        return Estimate(float(self.value[i, j]), float(self.error[i, j]), float(self.df[i, j]))
+
+    def p_equal(self) -> Floats:
+        """Two-sided p-values of "both are equal"."""
+        from scipy.stats import t
+
+        found: Floats = np.minimum(1.0, 2 * t.sf(np.abs(self.value) / self.error, self.df))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class Draws:
     """Scores of cells (model, method) on tasks; a cell that was not judged is missing (NaN)."""
 
@@ -134,6 +154,39 @@ class Draws:
         floor = sum(2 * (w / (n + 2)) ** 2 for w, n in zip(heaviest_K, n_K, strict=True) if w)
         seeds = total(self.seeds_RMK) if self.n_spare_seeds else np.zeros(1)
         return self._estimate(total, seeds, sqrt(floor), int(n_K.min()))
+
+    def score(self, row: int, share_K: Floats) -> Estimate:
+        """The score of one arm, averaged over tasks by `share_K`."""
+        weight_MK = np.zeros(self.score_MK.shape)
+        weight_MK[row] = share_K
+        return self.linear(weight_MK)
+
+    def differences(self, rows: Sequence[int], share_K: Floats) -> Differences:
+        """What `linear` gives for every pair of arms, all of them judged on every weighted task.
+
+        `var(a - b) = var a + var b - 2 cov(a, b)`: one covariance matrix does for all pairs.
+        """
+        used = np.flatnonzero(share_K)
+        share, n_arms = share_K[used], len(rows)
+        part = np.ix_(rows, used)
+
+        def variance(score_RMK: Floats) -> Floats:
+            mean_RM = np.stack([score_RMK[:, row, used] @ share for row in rows], axis=1)
+            cov = np.cov(mean_RM, rowvar=False).reshape(n_arms, n_arms)
+            own = np.diag(cov)
+            found: Floats = np.maximum(0.0, own[:, None] + own[None, :] - 2 * cov)
+            return found
+
+        n_MK = self.n_MK[part]
+        n_PK = np.minimum(n_MK[:, None, :], n_MK[None, :, :])
+        of_problems = variance(self.problems_RMK) + (2 * (share / (n_PK + 2)) ** 2).sum(axis=-1)
+        of_seeds = variance(self.seeds_RMK) if self.n_spare_seeds else np.zeros_like(of_problems)
+        total = of_problems + of_seeds
+        n = np.maximum(1, n_PK.min(axis=-1) - 1)
+        df = total**2 / (of_problems**2 / n + of_seeds**2 / max(1, self.n_spare_seeds))
+        score_M = self.score_MK[part] @ share
+        error = np.maximum(np.sqrt(total), 1e-9)
+        return Differences(score_M[:, None] - score_M[None, :], error, df)
 
     def of(self, statistic: Callable[[Floats], Floats]) -> Estimate:
         """Any smooth `statistic` of scores `(..., M, K)`; redraws without a value are left out."""

@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astraios.analysis import style
 from astraios.analysis.claims.evidence import Evidence, evidence
 from astraios.analysis.comparison import holm
-from astraios.analysis.draws import Estimate
+from astraios.analysis.draws import Estimate, Floats
 from astraios.analysis.limits import Breach, Limits, Mergeable, Price, breaches, prices
 from astraios.errors import ConfigError, UnknownNameError
 from astraios.metrics import Interval
@@ -135,11 +135,11 @@ def recommend(
     priced = prices(frames, mergeable)
     cells = [cell for cell in known.draws.cells if model in (None, cell[0])]
     whole = [cell for cell in cells if all(known.draws.judged(*cell, task) for task in chosen)]
+    shares_K, n = _shares(known, chosen), sum(known.n_groups[task] for task in chosen)
     candidates = []
     for cell in whole:
-        score = known.draws.linear(_weight(known, chosen, {cell: 1.0}))
-        n = sum(known.n_groups[task] for task in chosen)
         row = known.draws.row(*cell)
+        score = known.draws.score(row, shares_K)
         candidates.append(
             Candidate(
                 *cell,
@@ -185,14 +185,9 @@ def _weights(known: Evidence, given: Mapping[str, float] | None) -> dict[str, fl
     return {task: weight / total for task, weight in given.items()}
 
 
-def _weight(
-    known: Evidence, tasks: Mapping[str, float], cells: Mapping[tuple[str, str], float]
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    weight_MK = np.zeros(known.draws.score_MK.shape)
-    for cell, sign in cells.items():
-        for task, share in tasks.items():
-            weight_MK[known.draws.row(*cell), known.draws.tasks.index(task)] = sign * share
-    return weight_MK
+def _shares(known: Evidence, tasks: Mapping[str, float]) -> Floats:
+    """Weight of every task in the study; zero for those that do not count."""
+    return np.array([tasks.get(task, 0.0) for task in known.draws.tasks])
 
 
 def _compared(
@@ -201,22 +196,19 @@ def _compared(
     """The fitting ones with their differences from the first; pairs, and what can be detected."""
     if not fitting:
         return [], 0, None
+    rows = [known.draws.row(candidate.model, candidate.method) for candidate in fitting]
+    found = known.draws.differences(rows, _shares(known, tasks))
     pairs = list(combinations(range(len(fitting)), 2))
-    found: dict[tuple[int, int], Estimate] = {}
-    for i, j in pairs:
-        signs = {
-            (fitting[j].model, fitting[j].method): 1.0,
-            (fitting[i].model, fitting[i].method): -1.0,
-        }
-        found[i, j] = known.draws.linear(_weight(known, tasks, signs))
-    raw = [min(1.0, 2 * min(e.p_above(0), e.p_below(0))) for e in found.values()]
-    adjusted = dict(zip(pairs, holm(raw), strict=True))
+    first, second = np.triu_indices(len(fitting), 1)  # the same pairs, in the same order
+    raw = found.p_equal()[first, second]
+    adjusted = dict(zip(pairs, holm(list(raw)), strict=True))
     tied = [True, *(adjusted[0, j] >= LEVEL for j in range(1, len(fitting)))]
+    from_leader = [found.of(j, 0) for j in range(len(fitting))]
     compared = []
     for j, candidate in enumerate(fitting):
         values = dict(vars(candidate), tied=tied[j])
         if j:
-            values |= {"difference": found[0, j].interval, "p_holm": adjusted[0, j]}
+            values |= {"difference": from_leader[j].interval, "p_holm": adjusted[0, j]}
         if tied[j] and candidate.tuned:
             rivals = [
                 other for k, other in enumerate(fitting) if tied[k] and k != j and other.tuned
@@ -225,14 +217,14 @@ def _compared(
                 (_name(other) for other in rivals if _dominates(other, candidate)), None
             )
         compared.append(Candidate(**values))
-    return compared, len(pairs), _detectable([found[0, j] for j in range(1, len(fitting))], pairs)
+    return compared, len(pairs), _detectable(from_leader[1:], len(pairs))
 
 
-def _detectable(from_leader: Sequence[Estimate], pairs: Sequence[Any]) -> float | None:
+def _detectable(from_leader: Sequence[Estimate], n_pairs: int) -> float | None:
     """Difference found with `POWER` at Holm's first step; the median over the leader's pairs."""
     if not from_leader:
         return None
-    tail = LEVEL / 2 / len(pairs)
+    tail = LEVEL / 2 / n_pairs
     each = [(e.quantile(1 - tail) + e.quantile(POWER)) * e.error for e in from_leader]
     return float(np.median(each))
 

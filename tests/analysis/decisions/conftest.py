@@ -58,6 +58,10 @@ class Made:
         return self.costs[self.costs["kind"] == "train"]
 
     @property
+    def runs(self) -> pd.DataFrame:
+        return pd.DataFrame({"kind": ["judge"], "sandbox": ["namespaces"]})
+
+    @property
     def outcomes(self) -> pd.DataFrame:
         keys = ["model", "method", "seed", "task"]
         return self.units.groupby(keys).size().rename("n").reset_index()
@@ -146,12 +150,13 @@ def rows(where: dict[str, Any], values: np.ndarray) -> pd.DataFrame:
 
 def quality_of(units: pd.DataFrame, kinds: Mapping[str, str], chance: float) -> pd.DataFrame:
     found = units.groupby(["model", "method", "task"])["value"].agg(["mean", "std", "count"])
-    found = found.reset_index().rename(columns={"mean": "value"})
-    wide = 1.96 * found["std"] / np.sqrt(found["count"])
+    found = found.reset_index().rename(columns={"mean": "value", "count": "n"})
+    wide = 1.96 * found["std"] / np.sqrt(found["n"])
     guessed = [
         chance if kinds[task] == "classification" else float("nan") for task in found["task"]
     ]
-    return found.assign(low=found["value"] - wide, high=found["value"] + wide, chance=guessed)
+    ends = {"low": found["value"] - wide, "high": found["value"] + wide}
+    return found.assign(**ends, n_faults=0, chance=guessed)
 
 
 def costs_of(units: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:

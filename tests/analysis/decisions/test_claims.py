@@ -148,6 +148,7 @@ def test_one_seed_decides_nothing_about_methods_but_says_where_it_leans(one_seed
         assert found[letter].mark is Mark.UNDECIDED
         assert "one training seed" in found[letter].why
         assert found[letter].p_holm is None
+    assert found["A"].why.startswith("FFT leads in all ")
     assert found["A"].leaning is Mark.SUPPORTED
     assert "speak for it" in found["A"].why
     assert found["E"].mark is Mark.SUPPORTED  # seeds are noise there, and it holds all the same

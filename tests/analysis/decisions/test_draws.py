@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astraios.analysis.draws import Estimate, complete_block, draws
+
+Make = Callable[..., "object"]
 
 
 def frame(values: dict[tuple[str, int], list[float]], task: str = "t") -> pd.DataFrame:
@@ -115,3 +120,18 @@ def test_block_has_no_holes_and_keeps_the_row_asked_for(holes: set[tuple[int, in
     if any(has("r2", column) for column in columns):
         assert "r2" in kept
         assert tasks
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_differences_of_all_pairs_are_those_of_each_pair(make: Make, n_seeds: int):
+    study = make(lambda m, a, t: 0.5, sizes={"m": 1_000_000}, n=40, n_seeds=n_seeds)
+    found = draws(study.units, n_redraws=200)
+    share = np.array([0.3, 0.7])
+    every = found.differences(range(len(found.cells)), share)
+    for i, j in itertools.permutations(range(len(found.cells)), 2):
+        weight = np.zeros(found.score_MK.shape)
+        weight[i], weight[j] = share, -share
+        one, same = found.linear(weight), every.of(i, j)
+        assert (same.value, same.error, same.df) == pytest.approx((one.value, one.error, one.df))
+        raw = 2 * min(one.p_above(0), one.p_below(0))
+        assert every.p_equal()[i, j] == pytest.approx(min(1.0, raw))

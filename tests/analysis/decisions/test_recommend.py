@@ -184,7 +184,7 @@ def test_an_unfinished_cell_is_left_out_and_named(grid):
     found = ask(replace(grid, units=units, notes=("1 of 10 cells has no result yet.",)))
     assert "lora" not in {c.method for c in found.candidates}
     told = " ".join(advice.details(found))
-    assert "Without a score on all of the tasks: LoRA (m)" in told
+    assert "Without a score on all of the tasks, so not compared: LoRA (m); --task" in told
     assert "no result yet" in told
 
 

@@ -155,7 +155,7 @@ def _claim(rule: Rule, found: Finding, p_holm: float, known: Evidence) -> Claim:
 
 def _why(found: Finding, known: Evidence) -> str:
     if found.missing:
-        reasons = [found.missing]
+        reasons = [part for part in (found.seen, found.missing) if part]
         if found.p_value is not None and found.p_value < LEVEL:
             sides = {Mark.SUPPORTED: "for", Mark.NOT_SUPPORTED: "against"}
             reasons.append(f"the models as they were trained speak {sides[found.leaning]} it")

@@ -61,6 +61,8 @@ class Finding:
     """What the data lack to decide, whatever the p-values say."""
     partial: str = ""
     """Why one of the two marks is out of reach; its p-value is 1 then."""
+    seen: str = ""
+    """What these trained models show, where their seeds are too few to decide."""
     needed: str = ""
     """How much more would be needed, where that can be computed."""
 
