@@ -40,7 +40,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_example_of_the_page_is_part_of_the_report(
     make_study: Callable[..., Path], tmp_path: Path
 ) -> None:
-    study = make_study(methods=("fft",), n_problems=2)
+    study = make_study(methods=("fft",), n_problems=12)
     assert "price" in registry.names(views)
     view: View = registry.load(views, "view", "price")
     assert view.lacks(read_frames(study)) == ()
