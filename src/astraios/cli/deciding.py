@@ -44,7 +44,15 @@ def recommend(
     from astraios.analysis.quantities import parse_count, parse_memory, parse_share
     from astraios.analysis.recommend import recommend as find
     from astraios.cli.display import out
+    from astraios.errors import ConfigError
 
+    for option, bound in (
+        ("--max-hours", max_hours),
+        ("--max-latency", max_latency),
+        ("--min-tokens-per-s", min_tokens_per_s),
+    ):
+        if bound is not None and not 0 < bound < float("inf"):
+            raise ConfigError(f"{option} must be a number above zero, got {bound:g}")
     share = parse_share(max_trainable, "--max-trainable") if max_trainable else None
     count = max_trainable if share is None else None
     limits = Limits(

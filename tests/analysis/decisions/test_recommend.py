@@ -342,3 +342,11 @@ def test_command_refuses_what_it_cannot_read(study: Path, words, message):
     done = run("recommend", study, *words)
     assert isinstance(done.exception, ConfigError)
     assert message in str(done.exception)
+
+
+@pytest.mark.parametrize("option", ["--max-hours", "--max-latency", "--min-tokens-per-s"])
+@pytest.mark.parametrize("value", ["-1", "0", "nan", "inf"])
+def test_limits_that_are_none_are_named_by_their_option(tmp_path: Path, option: str, value: str):
+    result = CliRunner().invoke(app, ["recommend", str(tmp_path), option, value])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith(f"{option} must be a number above zero")

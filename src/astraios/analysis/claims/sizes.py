@@ -87,8 +87,9 @@ def _trend(evidence: Evidence, tasks: tuple[str, ...], kind: str) -> _Trend | st
     methods, models_kept = complete_block(tuned or (style.BASE,), models, has)
     sizes = [evidence.sizes[model] for model in models_kept]
     if len(set(sizes)) < LEAST_SIZES:
+        n, ending = len(set(sizes)), "" if len(set(sizes)) == 1 else "s"
         return (
-            f"{name}: {len(set(sizes))} sizes with the same methods judged on all of it, a trend "
+            f"{name}: {n} size{ending} with the same methods judged on all of it, a trend "
             f"needs {LEAST_SIZES}"
         )
     rows_SB = [[evidence.draws.row(model, method) for method in methods] for model in models_kept]
