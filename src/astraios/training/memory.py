@@ -20,11 +20,9 @@ from astraios.data import Row
 from astraios.data.tokens import IGNORED
 from astraios.records import Record
 from astraios.training._lora import fused_lora
-from astraios.training._trainer import OurTrainer, arguments
 from astraios.training.accounting import weight_bytes
 from astraios.training.batches import Collator
 from astraios.training.config import TrainingConfig
-from astraios.training.sharding import blocks
 
 _MIB = 2**20
 
@@ -122,6 +120,9 @@ def _peak(
     model: Any, rows: Sequence[Row], config: TrainingConfig, pad_id: int, n_parts: int
 ) -> int:
     """The most bytes at a time, gradients included, over parts that are accumulated."""
+    # Seconds to import, and estimates by shape do without.
+    from astraios.training._trainer import OurTrainer, arguments
+
     use_cache, training = model.config.use_cache, model.training
     model.config.use_cache = False
     half = config.compute_precision == "bf16"
@@ -153,5 +154,7 @@ def _peak(
 
 def _largest_block(model: Any) -> int:
     """Bytes of the largest block; the same modules that are sharded one at a time."""
+    from astraios.training.sharding import blocks
+
     sizes = (sum(p.numel() * p.element_size() for p in b.parameters()) for b in blocks(model))
     return max(sizes, default=0)
