@@ -134,7 +134,9 @@ def _certainty(standing: _Standing) -> str:
     n, ties = len(standing.others), standing.ties
     if not ties:
         behind = "the only other is" if n == 1 else f"each of the {n} others is"
-        return f"and that is certain: {behind} behind at the 5 % level."
+        # One seed shows these models; the next training could rank the methods otherwise.
+        of_what = "" if standing.best["n_seeds"] > 1 else ", for these trained models,"
+        return f"and{of_what} that is certain: {behind} behind at the 5 % level."
     if len(ties) == n:
         return "but nothing is certain: none of the others can be told apart from it."
     named = _listed([style.title(method) for method in ties])

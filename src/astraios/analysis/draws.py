@@ -168,7 +168,7 @@ class Draws:
         """
         used = np.flatnonzero(share_K)
         share, n_arms = share_K[used], len(rows)
-        part = np.ix_(rows, used)
+        part = np.ix_(np.asarray(rows, dtype=np.intp), used)
 
         def variance(score_RMK: Floats) -> Floats:
             mean_RM = np.stack([score_RMK[:, row, used] @ share for row in rows], axis=1)

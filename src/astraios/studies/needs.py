@@ -43,8 +43,6 @@ class Needs:
     """Whether the job runs on whichever device it is given; False: its config names devices."""
     base_mib: int = 0
     """Of `host_mib` or, on a device, of `device_mib`: the base model."""
-    wall_s: float | None = None
-    """Time, where there is an estimate."""
 
 
 def needs(job: Job, root: Path | None = None) -> Needs:

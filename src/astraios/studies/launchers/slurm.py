@@ -18,7 +18,6 @@ written. The same command later submits what is missing and not in the queue any
 
 from __future__ import annotations
 
-import math
 import shlex
 import subprocess
 import sys
@@ -56,8 +55,8 @@ class Options(Config):
     partition: str | None = None
     account: str | None = None
     time: str | None = None
-    """Limit of a task, as `sbatch --time` takes it; by default twice the estimate and ten minutes,
-    or the partition's own where there is no estimate."""
+    """Limit of a task, as `sbatch --time` takes it; the partition's own by default. A training
+    that meets it has saved a checkpoint; the same command submits it again."""
     cpus_per_task: int = Field(default=1, ge=1)
     gpus: bool = True
     """Whether jobs that use an accelerator ask for one."""
@@ -195,7 +194,7 @@ def script(stage: Stage, folder: Path, setting: Setting, options: Options) -> st
         "cpus-per-task": options.cpus_per_task,
         "mem": f"{wants.host_mib}M" if wants.host_mib else None,
         "gres": f"gpu:{wants.n_devices}" if options.gpus and wants.n_devices else None,
-        "time": options.time or _time(wants, options),
+        "time": options.time,
         "partition": options.partition,
         "account": options.account,
         "output": folder.resolve() / f"{stage.name}-%a.log",
@@ -222,12 +221,6 @@ def script(stage: Stage, folder: Path, setting: Setting, options: Options) -> st
 def _quoted(value: object) -> str:
     text = str(value)
     return f'"{text}"' if " " in text else text
-
-
-def _time(wants: Needs, options: Options) -> str | None:
-    if wants.wall_s is None:
-        return None
-    return str(math.ceil(2 * wants.wall_s * options.per_task / 60) + 10)
 
 
 def _submit(path: Path, after: Sequence[str]) -> str:
