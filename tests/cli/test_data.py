@@ -80,6 +80,7 @@ def test_data_folder_comes_before_this_folder(work):
     invoke("build", "data.yaml", "--data-dir", "elsewhere")
 
 
+@pytest.mark.slow
 def test_benchmarks_without_data_are_named_in_report_and_message(work):
     result = invoke("build", "data.yaml", "decontaminate={}", "--data-dir", ".", "--json")
     report = json.loads(result.stdout)["report"]

@@ -186,6 +186,7 @@ def elsewhere(configs: list[PackConfig], folder: Path, end: str = "", **environm
     ).returncode
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_threads(corpus: Path, saved: Path, tmp_path: Path) -> None:
     layouts = ("best_fit", "bucketed", "constant_length")
     asked = [config(corpus, layout=layout, tokenizer=str(saved)) for layout in layouts]

@@ -42,7 +42,9 @@ def compare(shared, folder, task, model, method):
     assert result.n_faults == 0
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [TASKS[0], *(pytest.param(task, marks=pytest.mark.slow) for task in TASKS[1:])]
+)
 def test_one_file_of_each_task_has_the_published_counts(shared, tmp_path, monkeypatch, task):
     # The verdicts on these files are the same at 3 s and at 10 s, and loops cost a third.
     monkeypatch.setattr(language, "limits", replace(language.limits, cpu_s=3.0), raising=False)

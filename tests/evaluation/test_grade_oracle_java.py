@@ -55,7 +55,9 @@ def passed(
     return in_order, {score.metric: score.value for score in result.scores}
 
 
-@pytest.mark.parametrize(("task", "n_problems"), [(FIX, 10), (SYNTHESIZE, 16)])
+@pytest.mark.parametrize(
+    ("task", "n_problems"), [(FIX, 10), pytest.param(SYNTHESIZE, 16, marks=pytest.mark.slow)]
+)
 def test_the_first_problems_have_the_counts_of_the_original(
     shared: Path, tmp_path: Path, task: str, n_problems: int
 ) -> None:

@@ -101,6 +101,7 @@ except ValueError as error:
     assert run(code) == "MethodError True True"
 
 
+@pytest.mark.slow
 def test_a_taken_prefix_leaves_no_member_behind() -> None:
     code = """
 import peft

@@ -14,8 +14,7 @@ UID = 50_000 + os.getpid() % 10_000
 """A user for each test worker: below level `landlock` programs reach others of their user."""
 COMPILED = ("cpp", "go", "java", "js", "rust")
 FEW = "namespaces and (-js- or -cpp-)"
-"""One with a runtime and one without; slow tests run these and then all, at all levels. The others
-run the escapes in Python."""
+"""One with a runtime and one without; slow tests run these and then all, at all levels."""
 
 # In a mount namespace of its own, the interpreter becomes reachable where it was, even below a
 # home that only root may enter; then the command runs without any privilege.
@@ -40,6 +39,7 @@ exec setpriv --reuid=$ID --regid=$ID --clear-groups --inh-caps=-all --bounding-s
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root on Linux")
 @pytest.mark.skipif(
     not all(map(shutil.which, ("unshare", "setpriv", "mount"))), reason="needs util-linux"
@@ -47,13 +47,10 @@ exec setpriv --reuid=$ID --regid=$ID --clear-groups --inh-caps=-all --bounding-s
 @pytest.mark.parametrize(
     "marked, named",
     [
-        pytest.param("not slow", "namespaces and -python-escape-", id="python-escape"),
-        pytest.param("not slow", "-python-", id="python", marks=pytest.mark.slow),
-        pytest.param("not slow", FEW, id="a-few", marks=pytest.mark.slow),
-        *(
-            pytest.param("", f"-{language}-", id=language, marks=pytest.mark.slow)
-            for language in COMPILED
-        ),
+        pytest.param("not slow", "namespaces and -python-", id="python-alone"),
+        pytest.param("not slow", "-python-", id="python"),
+        pytest.param("not slow", FEW, id="a-few"),
+        *(pytest.param("", f"-{language}-", id=language) for language in COMPILED),
     ],
 )
 def test_the_hostile_programs_are_held_for_an_ordinary_user(

@@ -122,6 +122,7 @@ def n_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return read
 
 
+@pytest.mark.slow
 def test_trainings_and_answers_on_one_base_are_those_of_bases_of_their_own(
     place: Path, n_read: list[str]
 ) -> None:

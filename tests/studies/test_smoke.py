@@ -170,6 +170,7 @@ def test_another_study_in_the_same_folder_is_refused(undisturbed: Path, place: P
     assert "holds another run" in done.stderr and "seeds" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_failed_job_stops_only_what_builds_on_it(place: Path) -> None:
     override = "overrides=[{where: {method: lora}, set: {training.block_length: 8}}]"
     done = run(place, override, "tasks=[minipack-synthesize]", "--out", "failing")

@@ -50,7 +50,8 @@ def is_valid(outcome: Outcome) -> bool:
     return outcome in (Outcome.SAFE, Outcome.VULNERABLE, Outcome.PASSED)
 
 
-@pytest.mark.parametrize("name", ["1b-parallel", pytest.param("15b-lora", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["1b-parallel", "15b-lora"])
 def test_published_files_have_the_oracles_valid_completions(name, shared, tmp_path):
     path = shared / "data" / "published_generations" / "aatk_dow" / f"{name}.json.gz"
     found = graded(path, shared, tmp_path / "run")

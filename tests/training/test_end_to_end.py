@@ -66,9 +66,7 @@ def corpus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(command("data", "build", config, *out)["run"])
 
 
-@pytest.fixture(
-    scope="module", params=["gpt_bigcode", pytest.param("qwen2", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=["gpt_bigcode", "qwen2"])
 def base(
     request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
@@ -99,6 +97,7 @@ def base(
     return folder
 
 
+@pytest.mark.slow
 def test_every_method_trains_on_built_data(base: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     for method in METHODS:

@@ -18,7 +18,7 @@ from astraios.data.pack import load_tokenizer
 from astraios.errors import TrainingError
 from astraios.files import read_json
 from astraios.records import Cost
-from astraios.training import memory
+from astraios.training import _trainer, memory
 from astraios.training.accounting import Operations
 from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig, pack_config
 from astraios.training.memory import Live
@@ -154,7 +154,7 @@ def test_memory_that_runs_out_before_the_first_step_is_told(
 
     wanted = config("lora")
     data = packed(wanted, base, tmp_path)
-    monkeypatch.setattr(memory.OurTrainer, "compute_loss", fails)
+    monkeypatch.setattr(_trainer.OurTrainer, "compute_loss", fails)
     with pytest.raises(TrainingError, match=r"out of memory at step 0 .*rows_per_device \(now 4\)"):
         outlook(wanted, data, base)
 

@@ -103,8 +103,19 @@ def test_checkpointing_changes_no_loss(method: str, base: Path, tmp_path: Path) 
     assert again == pytest.approx(kept, abs=1e-5)
 
 
-@pytest.mark.parametrize("method", [name for name in ALL if name != "fft"])
-@pytest.mark.parametrize("precision", ["bf16", "int8", "nf4"])
+@pytest.mark.parametrize(
+    ("precision", "method"),
+    [
+        pytest.param(
+            precision,
+            method,
+            marks=() if precision == "bf16" or method in ("lora", "adapterh") else pytest.mark.slow,
+        )
+        for precision in ("bf16", "int8", "nf4")
+        for method in ALL
+        if method != "fft"
+    ],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # bitsandbytes, of kernels for other machines
 def test_base_of_another_precision_is_tuned(
     precision: Any, method: str, base: Path, tmp_path: Path

@@ -39,7 +39,7 @@ OPTIMIZATION = Optimization(
 )
 BF16 = {"base_precision": "bf16", "compute_precision": "bf16", "gradient_checkpointing": True}
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.slow]
 
 PROGRAM = """
 if "DS_ACCELERATOR" in __import__("os").environ:
