@@ -64,7 +64,7 @@ def test_scores_below_a_constant_guess_are_marked(shared: Path, tmp_path: Path) 
         assert found["paper-sample", metric].against_chance == "indistinguishable"
 
 
-@pytest.mark.parametrize("name", ["devign", "devign-oneshot"])
+@pytest.mark.parametrize("name", ["devign", pytest.param("devign-oneshot", marks=pytest.mark.slow)])
 def test_file_of_the_other_prompt_is_refused_by_name(
     shared: Path, tmp_path: Path, name: str
 ) -> None:

@@ -35,6 +35,7 @@ def compare(shared: Path, folder: Path, category: str, model: str) -> None:
     assert result.n_faults == 0
 
 
+@pytest.mark.slow
 def test_one_file_has_the_published_rates(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,7 @@ def test_closing_an_engine_frees_its_weights_and_not_the_base(trained, base, mak
     assert len(list(base.engine().complete(make_prompts(1), GREEDY))) == 1
 
 
+@pytest.mark.slow
 def test_workers_hold_the_base_and_each_adapter_in_turn(stored, trained, base, make_prompts):
     prompts = make_prompts(6)
     with SharedBase(model_of(stored, device="cpu,cpu")) as shared:

@@ -15,7 +15,7 @@ from astraios.perturbations import Claim, Told, begin, families, family, perturb
 from astraios.records import Outcome, Program
 from astraios.sandbox import Sandbox, open_sandbox
 
-EVERY = 12
+EVERY = 20
 """Of the problems, one in so many is run each time; all of them in the slow tests."""
 
 NAMES = [one.name for one in transformations()]

@@ -11,18 +11,20 @@ from astraios.sandbox import LEVELS, Sandbox, open_sandbox, probe
 EVERY, EVERY_BELOW = 8, 40
 """Of the hostile programs of other languages than Python, each of which has to be compiled, one in
 so many runs at level `namespaces`, and at the other levels; the rest is `slow`."""
-EVERY_PYTHON_BELOW = 4
-"""Of those in Python, at the levels below `namespaces`, where all of them run."""
+EVERY_PYTHON, EVERY_PYTHON_BELOW = 2, 8
+"""The same of those in Python."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the time of the hostile suite in bounds."""
     hostile = [item for item in items if "test_hostile_program" in item.nodeid]
     dear = [item for item in hostile if "-python-" not in item.nodeid]
+    python = [item for item in hostile if "[namespaces-python-" in item.nodeid]
     below = [item for item in hostile if "[namespaces-" not in item.nodeid]
     for every, chosen in (
         (EVERY, [item for item in dear if "[namespaces-" in item.nodeid]),
         (EVERY_BELOW, [item for item in below if "-python-" not in item.nodeid]),
+        (EVERY_PYTHON, python),
         (EVERY_PYTHON_BELOW, [item for item in below if "-python-" in item.nodeid]),
     ):
         for at, item in enumerate(chosen):

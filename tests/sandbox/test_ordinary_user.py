@@ -47,7 +47,6 @@ exec setpriv --reuid=$ID --regid=$ID --clear-groups --inh-caps=-all --bounding-s
 @pytest.mark.parametrize(
     "marked, named",
     [
-        pytest.param("not slow", "namespaces and -python-", id="python-alone"),
         pytest.param("not slow", "-python-", id="python"),
         pytest.param("not slow", FEW, id="a-few"),
         *(pytest.param("", f"-{language}-", id=language) for language in COMPILED),

@@ -91,7 +91,8 @@ def test_sizes_are_those_of_the_training(method: str, base: Path, tmp_path: Path
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux counts it")
 @pytest.mark.parametrize(
-    "changes", [{}, pytest.param({"gradient_checkpointing": True}, marks=pytest.mark.slow)]
+    "changes",
+    [pytest.param(one, marks=pytest.mark.slow) for one in ({}, {"gradient_checkpointing": True})],
 )
 def test_the_estimate_is_near_what_is_measured(
     changes: dict[str, Any], base: Path, tmp_path: Path

@@ -144,6 +144,7 @@ def test_base_of_another_precision_is_tuned(
     registry.load(methods, "method", method).load(load_base(base)[0], tmp_path / "run" / ADAPTER)
 
 
+@pytest.mark.slow
 def test_compute_in_bf16_keeps_fp32_masters(base: Path, tmp_path: Path) -> None:
     full = trained(base, tmp_path / "full", "adapterh")
     half = trained(base, tmp_path / "half", "adapterh", compute_precision="bf16")
