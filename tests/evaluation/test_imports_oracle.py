@@ -12,9 +12,14 @@ from astraios.evaluation.grade import grade
     ("name", "belongs"),
     [
         ("humanevalfixtests-python", "humanevalfixtests-java"),
-        ("humanevalsynthesize-java", "humanevalfixtests-java"),
-        ("humanevalfixtests-java", "humanevalsynthesize-java"),
-        ("humanevalfixtests-java", "humanevalfixtests-python"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (
+                ("humanevalsynthesize-java", "humanevalfixtests-java"),
+                ("humanevalfixtests-java", "humanevalsynthesize-java"),
+                ("humanevalfixtests-java", "humanevalfixtests-python"),
+            )
+        ),
     ],
 )
 def test_the_task_that_fits_is_suggested(shared, tmp_path, name, belongs):

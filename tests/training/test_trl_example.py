@@ -38,6 +38,7 @@ def run(*arguments: str) -> dict[str, float]:
     return {name: float(loss) for name, loss in re.findall(r"(\w+): +loss ([\d.]+)", ran.stdout)}
 
 
+@pytest.mark.slow
 def test_the_adapter_learns_and_acts_once_loaded_and_not_when_switched_off() -> None:
     losses = run()
     assert losses["loaded"] == losses["trained"] < losses["base"] - 0.3
