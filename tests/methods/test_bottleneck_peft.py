@@ -87,6 +87,7 @@ def test_importing_astraios_loads_neither_torch_nor_peft() -> None:
     assert run(code) == "[]"
 
 
+@pytest.mark.slow
 def test_a_peft_with_its_own_method_is_left_alone() -> None:
     code = """
 from astraios.methods import _register

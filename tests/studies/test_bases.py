@@ -209,6 +209,7 @@ def test_what_is_shared_is_named_by_all_that_decides_it() -> None:
         assert base_of(replace(asked, config=asked.config.model_copy(update=change))) is None
 
 
+@pytest.mark.slow
 def test_a_failed_job_leaves_no_base_behind(place: Path, n_read: list[str]) -> None:
     bad = train("lora", "bad", method_options={"r": -1})
     with Worker(Setting(place, "none", None)) as worker:

@@ -109,7 +109,7 @@ def test_checkpointing_changes_no_loss(method: str, base: Path, tmp_path: Path) 
         pytest.param(
             precision,
             method,
-            marks=() if precision == "bf16" or method in ("lora", "adapterh") else pytest.mark.slow,
+            marks=() if method in ("lora", "ia3", "ptuning", "adapterh") else pytest.mark.slow,
         )
         for precision in ("bf16", "int8", "nf4")
         for method in ALL
