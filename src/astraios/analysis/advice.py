@@ -9,8 +9,9 @@ from astraios.analysis import style
 from astraios.analysis.claims.wording import listed
 from astraios.analysis.limits import Breach
 from astraios.analysis.quantities import show_count, show_hours, show_memory
-from astraios.analysis.recommend import LEVEL, POWER, Candidate, Recommendation
+from astraios.analysis.recommend import Candidate, Recommendation
 from astraios.analysis.tables import Column, Kind, Range, Table
+from astraios.metrics.paired import LEVEL, POWER
 
 COLUMNS = (
     Column("take", ""),

@@ -147,7 +147,7 @@ def rates(units: pd.DataFrame, by: Sequence[str] = ("model", "task")) -> pd.Data
             n = int(known.sum())
             ends = Interval(NAN, NAN, NAN)
             if n:
-                ends = _within(found[method,][:, 0], float(cell.means(method)[known].mean()))
+                ends = share_interval(found[method,][:, 0], float(cell.means(method)[known].mean()))
             per_seed = seed_means(arm.T)
             judged = per_seed[np.isfinite(per_seed)]
             spread = (float(judged.min()), float(judged.max())) if n else (NAN, NAN)
@@ -181,7 +181,7 @@ def pairs(units: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(PAIRS))
 
 
-def _within(drawn: Floats, value: float) -> Interval:
+def share_interval(drawn: Floats, value: float) -> Interval:
     """Shares lie between 0 and 1; that of a problem over widened draws of seeds need not."""
     return interval(np.clip(drawn, 0, 1), value)
 

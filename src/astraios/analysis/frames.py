@@ -365,7 +365,8 @@ def read_frames(root: Path) -> Frames:
     trials = trial_folders(root, sealed)
     counted = arms.counted(root, sealed, judged.evaluations) - trials
     counts, worst = tallies.read_counts(judged.evaluations)
-    frames = Frames(
+    cells = counts.select("model", "method", "task").unique().iter_rows()
+    return Frames(
         root=root,
         study=study,
         runs=runs_of(root, sealed),
@@ -377,9 +378,5 @@ def read_frames(root: Path) -> Frames:
         arm_facts=facts_of(root),
         evaluations=judged.evaluations,
         sealed=sealed,
-        notes=(),
+        notes=(*notes, *judged.notes, *holes(study, cells)),
     )
-    cells = counts.select("model", "method", "task").unique().iter_rows()
-    notes += [*judged.notes, *holes(study, cells)]
-    object.__setattr__(frames, "notes", tuple(notes))
-    return frames

@@ -29,6 +29,7 @@ import numpy as np
 
 from astraios.analysis.draws import Floats
 from astraios.metrics import Interval
+from astraios.metrics.association import Z_95
 
 SPREAD = 0.1
 """Logits by which a size lies off its law, assumed: 2.5 points at a score of one half. The four
@@ -36,7 +37,6 @@ sizes of the published models lie 0.06 off in the median over methods (docs/pred
 LOSS_SPREAD = 0.01
 """The same of the logarithm of a loss."""
 PRIOR_DF = 3
-Z_95 = 1.959963984540054
 
 LOGIT, ERROR, VIA_LOSS = "logit", "error", "via-loss"
 POWER, FLOOR = "power", "floor"

@@ -1,9 +1,10 @@
 """Which method to take within a budget: those as good as the best, as far as a study can tell.
 
-Of the tuned models that keep within every limit, the one with the highest score leads. Each other
-one is compared with it on the same problems; p-values are adjusted over all pairs of them (Holm
-1979), which stays valid though the leader was picked after the fact. Those that cannot be told from
-it are left, and of these the ones that no other dominates: as high a score at no higher cost.
+Of the models that keep within every limit, the one with the highest score leads; the untuned base
+may, but is never recommended. Each other one is compared with it on the same problems; p-values are
+adjusted over all pairs of them (Holm 1979), which stays valid though the leader was picked after
+the fact. Those that cannot be told from it are left, and of these the ones that no other dominates:
+as high a score at no higher cost.
 
 Costs are those recorded: parameters trained, peak memory and wall time of training, and the size of
 the base where there are several. Measured ones count as different from 5 % on.
@@ -25,14 +26,11 @@ from astraios.analysis.draws import Estimate, Floats
 from astraios.analysis.limits import Breach, Limits, Mergeable, Price, breaches, prices
 from astraios.errors import ConfigError, UnknownNameError
 from astraios.metrics import Interval
+from astraios.metrics.paired import LEVEL, POWER
 
 if TYPE_CHECKING:
     from astraios.analysis.frames import Frames
 
-LEVEL = 0.05
-"""Chance of telling any two apart that are equal."""
-POWER = 0.8
-"""Chance of seeing a difference that is called detectable."""
 MEASURED_APART = 0.05
 """Share by which two measured costs have to differ to count as different."""
 

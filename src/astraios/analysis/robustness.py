@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from astraios.analysis.comparison import NAN, Cell, Mask, cells, known_groups, seed_means
+from astraios.analysis.comparison import (
+    NAN,
+    Cell,
+    Mask,
+    cells,
+    known_groups,
+    seed_means,
+    share_interval,
+)
 from astraios.analysis.reading import ALL
 from astraios.analysis.tallies import ARM, to_pandas
-from astraios.metrics import Floats, interval, seeded_means
+from astraios.metrics import Floats, Interval, interval, seeded_means
 
 if TYPE_CHECKING:
     import polars as pl
@@ -129,20 +137,19 @@ def _row(
 ) -> dict[str, float]:
     row: dict[str, float] = {"n": int(perturbed.mask.sum()), **dict.fromkeys(COLUMNS[4:16], NAN)}
     if perturbed in drawn:
-        row |= _ends("value", drawn[perturbed], perturbed.mean)
+        row |= _ends("value", share_interval(drawn[perturbed], perturbed.mean))
     if before not in drawn:
         return row
     first, then, start, end = drawn[before], drawn[after], before.mean, after.mean
-    row |= _ends("clean", first, start)
-    row |= _ends("drop", first - then, start - end)
+    row |= _ends("clean", share_interval(first, start))
+    row |= _ends("drop", interval(first - then, start - end))
     if start > 0:
         solved = first > 0  # a resample of unsolved problems says nothing of a relative loss
-        row |= _ends("relative", 1 - then[solved] / first[solved], 1 - end / start)
+        row |= _ends("relative", interval(1 - then[solved] / first[solved], 1 - end / start))
     return row
 
 
-def _ends(name: str, drawn: Floats, value: float) -> dict[str, float]:
-    found = interval(drawn, value)
+def _ends(name: str, found: Interval) -> dict[str, float]:
     prefix = "" if name == "value" else f"{name}_"
     return {name: found.value, f"{prefix}low": found.low, f"{prefix}high": found.high}
 

@@ -27,7 +27,9 @@ Adjustment = Literal["holm", "fdr_bh"]
 EXACT_PROBLEMS = 13
 """Up to this many problems all changes of signs are tried: 8,192 of them."""
 POWER = 0.8
+"""Chance of seeing a difference that is called detectable."""
 LEVEL = 0.05
+"""Chance of telling any two apart that are equal."""
 
 
 def adjusted(p_values: Sequence[float], method: Adjustment = "holm") -> list[float]:

@@ -236,13 +236,16 @@ def evidence(frames: Frames) -> Evidence:
                 clean[task] = f"{task} (clean)"
                 units = pd.concat([units, own.assign(task=clean[task])], ignore_index=True)
     drawn = draws(units)
+    judged_units = units[units["value"].notna()]
     sizes = dict(sorted(frames.sizes.items(), key=lambda item: (item[1], item[0])))
     judged = {model for model, _ in drawn.cells}
     return Evidence(
         draws=drawn,
         sizes={model: size for model, size in sizes.items() if model in judged},
         kinds=kinds,
-        n_groups={task: units[units["task"] == task]["group"].nunique() for task in kinds},
+        n_groups={
+            task: judged_units[judged_units["task"] == task]["group"].nunique() for task in kinds
+        },
         above_chance=_above_chance(frames, kinds),
         trainable=_trainable(frames),
         losses=frames.losses,
