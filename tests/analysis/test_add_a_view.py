@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.analysis.examples import install_example
 
 from astraios import registry
 from astraios.analysis import views
@@ -19,21 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-view.md"
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page's module as `my_project.price`, with the page's entry point."""
-    text = PAGE.read_text(encoding="utf-8")
-    (module,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (points,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    group, name, value = re.findall(r'"([\w.]+)"\]\n(\w+) = "([\w.]+)"', points)[0]
-    site = tmp_path / "site"
-    package = site / "my_project"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "price.py").write_text(module, encoding="utf-8")
-    info = site / "my_project-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_project\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
-    monkeypatch.syspath_prepend(site)
+    install_example(PAGE, "price", tmp_path / "site", monkeypatch)
 
 
 @pytest.mark.usefixtures("installed")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.analysis.examples import install_example
 
 from astraios import registry
 from astraios.analysis import metrics, views
@@ -62,23 +61,7 @@ def test_seeds_are_pooled_problem_by_problem(large_study: Path) -> None:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page's module as `my_project.solved`, with the page's entry point."""
-    text = PAGE.read_text(encoding="utf-8")
-    (module,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (points,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    group, name, value = re.findall(r'"([\w.]+)"\]\n(\w+) = "([\w.]+)"', points)[0]
-    site = tmp_path / "site"
-    package = site / "my_project"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "solved.py").write_text(module, encoding="utf-8")
-    info = site / "my_project-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_project\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.delitem(sys.modules, "my_project", raising=False)
-    monkeypatch.delitem(sys.modules, "my_project.solved", raising=False)
+    install_example(PAGE, "solved", tmp_path / "site", monkeypatch)
 
 
 def rows(frames: Frames, metric: str) -> dict[tuple[str, str], float]:

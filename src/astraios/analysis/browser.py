@@ -65,10 +65,7 @@ def browser(frames: Frames, best: str | None = None, budget: int = BUDGET_BYTES)
     data = {
         "tasks": list(frames.tasks),
         "arms": [
-            {
-                "title": f"{style.title(method)}, {model}" if several else style.title(method),
-                "look": frames.methods.index(method),
-            }
+            {"title": f"{style.title(method)}, {model}" if several else style.title(method)}
             for model, method in names
         ],
         "texts": texts.all,

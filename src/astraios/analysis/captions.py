@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from astraios.analysis.frames import Frames
+from astraios.metrics import N_RESAMPLES
 
 WEAK_TO_STRONG = ("limits", "landlock", "docker", "podman", "bubblewrap", "namespaces")
 """The sandbox's levels; one that is not known here is named, but not ranked."""
@@ -18,7 +19,7 @@ def basis(frames: Frames, rates: pd.DataFrame) -> str:
     parts = [f"n = {_range(rates['n'])} problems"]
     if "n_seeds" in rates and len(rates) and int(rates["n_seeds"].max()) > 1:
         parts[0] += f", averaged over {_range(rates['n_seeds'])} training seeds"
-    parts.append("95 % bootstrap intervals over problems (10,000 resamples)")
+    parts.append(f"95 % bootstrap intervals over problems ({N_RESAMPLES:,} resamples)")
     n_faults = int(rates["n_faults"].sum()) if len(rates) else 0
     parts.append(f"{n_faults} fault{'' if n_faults == 1 else 's'} of the engine or grader left out")
     parts.append(f"sandbox: {sandbox(frames)}")

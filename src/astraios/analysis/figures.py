@@ -149,6 +149,14 @@ def legend(canvas: Canvas, panels: Iterable[Axes]) -> None:
     canvas.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
 
 
+def short_count(value: float) -> str:
+    """`1.14 B`, `652 k`: a count as it fits under an axis, three significant digits."""
+    for limit, sign in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{sign}"
+    return f"{value:g}"
+
+
 def thinned(frame: pd.DataFrame, most: int = 200) -> pd.DataFrame:
     """At most about `most` rows of `frame`, evenly taken, the last one among them."""
     step = max(1, -(-len(frame) // most))

@@ -17,6 +17,7 @@ from astraios.analysis.arms import IMPORTED
 from astraios.analysis.captions import sandbox
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import latex_text, markdown_text
+from astraios.metrics import N_RESAMPLES
 from astraios.records import RunKind
 from astraios.runs import Run
 
@@ -223,8 +224,9 @@ def _grading(frames: Frames) -> Iterator[str]:
 def _statistics(frames: Frames) -> Iterator[str]:
     if len(frames.problems):
         yield (
-            "Intervals are 95 % percentile bootstraps over problems (10,000 resamples), and over "
-            "training seeds where there are several; samples of one problem are averaged first. "
+            "Intervals are 95 % percentile bootstraps over problems "
+            f"({N_RESAMPLES:,} resamples), and over training seeds where there are several; "
+            "samples of one problem are averaged first. "
             "Methods are compared by a paired bootstrap on the same problems, "
             "p-values adjusted over all pairs of one model and task (Holm 1979)."
         )

@@ -73,7 +73,7 @@ class Range:
         if row is None:
             return None
         ends = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
-        value, low, high = (float(row[end]) for end in ends)
+        value, low, high = (math.nan if pd.isna(row[end]) else float(row[end]) for end in ends)
         if math.isnan(value):
             return None
         p_holm = row.get("p_holm")

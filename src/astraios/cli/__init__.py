@@ -23,6 +23,8 @@ from astraios.cli.options import (
     AsJson,
     DataDir,
     Jobs,
+    LimitProblems,
+    LimitSamples,
     Out,
     SandboxLevel,
     interruptible,
@@ -113,8 +115,8 @@ def grade(
     out: Annotated[Path | None, typer.Option("--out", help="Run folder to write.")] = None,
     jobs: Jobs = None,
     sandbox: SandboxLevel = "auto",
-    limit_problems: Annotated[int | None, typer.Option(min=1, help="First problems only.")] = None,
-    limit_samples: Annotated[int | None, typer.Option(min=1, help="First samples only.")] = None,
+    limit_problems: LimitProblems = None,
+    limit_samples: LimitSamples = None,
     extra_tests: Annotated[
         Path | None, typer.Option(help="JSONL of more tests, for tasks that take them.")
     ] = None,

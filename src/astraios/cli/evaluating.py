@@ -11,6 +11,7 @@ from astraios.cli.options import (
     AsJson,
     DataDir,
     Jobs,
+    LimitProblems,
     Out,
     Overrides,
     SandboxLevel,
@@ -73,7 +74,7 @@ def evaluate(
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens a batch may hold; the engine's own otherwise.")
     ] = None,
-    limit_problems: Annotated[int | None, typer.Option(min=1, help="First problems only.")] = None,
+    limit_problems: LimitProblems = None,
     long_prompts: Annotated[
         str | None, typer.Option(help="Prompts longer than the context: refuse, or cut.")
     ] = None,

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from astraios.cli.options import AsJson, DataDir, Jobs, SandboxLevel, interruptible, print_json
+from astraios.cli.options import (
+    AsJson,
+    DataDir,
+    Jobs,
+    LimitProblems,
+    LimitSamples,
+    SandboxLevel,
+    interruptible,
+    print_json,
+)
 from astraios.errors import WorkError
 
 if TYPE_CHECKING:
@@ -41,8 +50,8 @@ def import_outputs(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="Leave out files, by a pattern: 'syn-*'.")
     ] = None,
-    limit_problems: Annotated[int | None, typer.Option(min=1, help="First problems only.")] = None,
-    limit_samples: Annotated[int | None, typer.Option(min=1, help="First samples only.")] = None,
+    limit_problems: LimitProblems = None,
+    limit_samples: LimitSamples = None,
     jobs: Jobs = None,
     sandbox: SandboxLevel = "auto",
     no_judge: Annotated[

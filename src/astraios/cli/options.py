@@ -28,6 +28,12 @@ Overrides = Annotated[
 Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Processes at a time; one a core by default.")
 ]
+LimitProblems = Annotated[
+    int | None, typer.Option("--limit-problems", min=1, help="First problems only.")
+]
+LimitSamples = Annotated[
+    int | None, typer.Option("--limit-samples", min=1, help="First samples only.")
+]
 SandboxLevel = Annotated[
     str,
     typer.Option(

@@ -6,6 +6,7 @@ from collections import Counter
 
 from astraios.analysis.captions import basis
 from astraios.analysis.claims import LEVEL, Mark, claims
+from astraios.analysis.draws import N_REDRAWS
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Table
 from astraios.analysis.views import View
@@ -46,7 +47,8 @@ def render(frames: Frames) -> Table:
         f"The claims of the paper's abstract: {told}. A mark needs a two-sided p-value below "
         f"{LEVEL} after Holm's adjustment over the claims that could be tested; all else is "
         "undecided. Undecided is not refuted. Differences are paired over problems; redrawn are "
-        "problems and, where there are several, training seeds (2,000 times), for 95 % intervals; "
+        f"problems and, where there are several, training seeds ({N_REDRAWS:,} times), for 95 % "
+        "intervals; "
         f"{basis(frames, frames.quality)} Rules and tests: docs/claims.md."
     )
     return Table(COLUMNS, rows, caption)

@@ -6,6 +6,7 @@ The figures of the paper's notebook, with what guessing gets drawn in.
 from __future__ import annotations
 
 import re
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -142,23 +143,14 @@ def _short(model: str, size: int | None) -> str:
 
 
 def _missing(frames: Frames, data: pd.DataFrame) -> str:
+    pairs = comprehension.pairs(frames)
     tasks = [
-        task for task in frames.study.tasks if task.removesuffix("-oneshot") in _families(frames)
+        task for task in frames.study.tasks if task.removesuffix(comprehension.ONE_SHOT) in pairs
     ]
     there = set(zip(data["task"], data["model"], data["method"], strict=True))
-    n_all = len(tasks) * len(frames.study.models) * len(frames.study.methods)
-    wanted = (
-        (task, model, method)
-        for task in tasks
-        for model in frames.study.models
-        for method in frames.study.methods
-    )
+    wanted = list(product(tasks, frames.study.models, frames.study.methods))
     n = sum(cell not in there for cell in wanted)
-    return f"{n} of {n_all} cells were not judged; their lines have gaps. " if n else ""
-
-
-def _families(frames: Frames) -> set[str]:
-    return set(comprehension.pairs(frames))
+    return f"{n} of {len(wanted)} cells were not judged; their lines have gaps. " if n else ""
 
 
 ANSWERED = Need(

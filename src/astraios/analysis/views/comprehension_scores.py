@@ -13,6 +13,7 @@ from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Range, Table
 from astraios.analysis.views import View
 from astraios.analysis.views.comprehension import ANSWERED
+from astraios.analysis.views.scores import MARKS
 
 COLUMNS = (
     Column("task", "Task"),
@@ -29,7 +30,6 @@ COLUMNS = (
     Column("by_word", "by word %", Kind.PERCENT, "the same answers read by whole words (2)"),
     Column("mcc", "MCC", Kind.NUMBER, "correlation of answer and label; 0 for any guess"),
 )
-MARKS = {"above": "above", "below": "BELOW", "indistinguishable": "not distinguishable"}
 ALL, BY_WORD = "paper-all", "by-word"
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from astraios.analysis import style
 from astraios.analysis.captions import basis
 from astraios.analysis.columns import rows_of
-from astraios.analysis.figures import Figure, Tips, grid, point, spread_labels
+from astraios.analysis.figures import Figure, Tips, grid, point, short_count, spread_labels
 from astraios.analysis.frames import Frames
 from astraios.analysis.style import INK, MUTED
 from astraios.analysis.tables import Kind, show_value
@@ -115,7 +115,7 @@ def _panel(axes: Axes, data: pd.DataFrame, frames: Frames, prefix: str) -> Tips:
             f"{show_value(x, Kind.COUNT)} trained parameters"
         )
     axes.set_xlabel("trainable parameters", color=INK)
-    axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     return tips
 
@@ -129,13 +129,6 @@ def _names(axes: Axes, data: pd.DataFrame, frames: Frames) -> None:
         for look in [looks[row["method"]]]
     ]
     spread_labels(axes, labels, lift=0.7)  # clear of the front
-
-
-def _short_count(value: float, _: int) -> str:
-    for limit, sign in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
-        if value >= limit:
-            return f"{value / limit:g}{sign}"
-    return f"{value:g}"
 
 
 view = View(

@@ -9,7 +9,7 @@ from astraios.analysis import style
 from astraios.analysis.captions import basis
 from astraios.analysis.columns import rows_of
 from astraios.analysis.comparison import ALL
-from astraios.analysis.figures import Figure, Tips, point
+from astraios.analysis.figures import Figure, Tips, legend, point
 from astraios.analysis.frames import Frames
 from astraios.analysis.style import MUTED
 from astraios.analysis.views import Need, View
@@ -48,8 +48,7 @@ def render(frames: Frames) -> Figure:
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("change of pass@1 against the unperturbed prompt, points")
-        handles, labels = axes.get_legend_handles_labels()
-        canvas.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 8) or 1)
+        legend(canvas, [axes])
         return tips
 
     return Figure(

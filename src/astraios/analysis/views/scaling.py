@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 from astraios.analysis import style
 from astraios.analysis.captions import basis
 from astraios.analysis.columns import rows_of
-from astraios.analysis.figures import Figure, Tips, grid, legend, point
+from astraios.analysis.figures import Figure, Tips, grid, legend, point, short_count
 from astraios.analysis.frames import Frames
 from astraios.analysis.style import MUTED, Look
 from astraios.analysis.views import View
@@ -92,17 +92,10 @@ def _axis(
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     sizes = sorted({frames.sizes[model] for model in models})
-    axes.set_xticks(sizes, [_short(size) for size in sizes])
+    axes.set_xticks(sizes, [short_count(size) for size in sizes])
     if len(sizes) > 1:
         axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
     axes.set_xlabel("parameters of the base model")
-
-
-def _short(size: float) -> str:
-    for limit, sign in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
-        if size >= limit:
-            return f"{size / limit:.3g}{sign}"
-    return f"{size:g}"
 
 
 view = View("Scaling with model size", 35, ("quality", "several_models"), render, "scaling")

@@ -62,16 +62,11 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     keys = ("model", "method", "seed", "task", "metric", "slice")
     return {
         **{key: row[key] for key in keys},
-        "value": None if pd.isna(row["value"]) else _range(row),
+        "value": Range.of(row),
         "chance": None if pd.isna(row["chance"]) else float(row["chance"]),
         "mark": MARKS.get(row["against_chance"]),
         "caveat": row["caveat"] or None,
     }
-
-
-def _range(row: dict[str, Any]) -> Range:
-    low, high = (float("nan") if pd.isna(row[end]) else float(row[end]) for end in ("low", "high"))
-    return Range(float(row["value"]), low, high)
 
 
 view = View(

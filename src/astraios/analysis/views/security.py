@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from astraios.analysis.captions import basis
@@ -54,9 +52,8 @@ def render(frames: Frames) -> Table:
         rows.append(
             {
                 **{name: row[name] for name in arm},
-                "slice": "all" if row["slice"] == ALL else row["slice"],
-                "valid": beside and _range(beside),
-                "insecure": _range(row),
+                "valid": beside and Range.of(beside),
+                "insecure": Range.of(row),
                 "n_problems": row["n_problems"],
                 "n_samples": row["n_samples"],
                 "n_faults": row["n_faults"],
@@ -70,7 +67,7 @@ def render(frames: Frames) -> Table:
             models.index(row["model"]),
             frames.tasks.index(row["task"]) if row["task"] in frames.tasks else 0,
             row["marker"],
-            row["slice"] != "all",
+            row["slice"] != ALL,
             row["slice"],
             methods.index(row["method"]),
             row["seed"],
@@ -90,13 +87,6 @@ def render(frames: Frames) -> Table:
         f"{basis(frames, whole.rename(columns={'n_problems': 'n'}))}"
     )
     return Table(tuple(columns), tuple(rows), caption)
-
-
-def _range(row: dict[str, Any]) -> Range | None:
-    if pd.isna(row["value"]):
-        return None
-    low, high = (float("nan") if pd.isna(row[end]) else float(row[end]) for end in ("low", "high"))
-    return Range(float(row["value"]), low, high)
 
 
 SCORED = Need(
