@@ -79,13 +79,13 @@ def test_lock_of_a_killed_process_is_free(tmp_path, program):
 
 
 def test_lock_is_free_after_its_release(tmp_path, program):
-    for _ in range(3):
+    for _ in range(20):
         lock = Lock(tmp_path)
         with pytest.raises(LockedRunError):
             Lock(tmp_path)
         lock.release()
         lock.release()
-    assert not list(tmp_path.glob(".lock.*"))
+    assert len(list(tmp_path.iterdir())) <= 1 + locks.KEPT
 
 
 def test_file_left_by_a_process_of_another_host_does_not_block(tmp_path):
@@ -145,7 +145,7 @@ def no_flock(monkeypatch):
 
 
 def beat(folder, silent_s, host="node7"):
-    path = folder / ".lock.beat"
+    path = folder / ".lock.beat-1"
     path.write_text(json.dumps({"process": 7, "host": host, "since": "2026-01-01T00:00:00Z"}))
     then = path.stat().st_mtime - silent_s
     os.utime(path, (then, then))
@@ -168,7 +168,7 @@ def test_holder_that_has_been_silent_for_long_is_taken_to_be_dead(tmp_path, no_f
 def test_holder_gives_signs_of_life(tmp_path, no_flock, monkeypatch):
     monkeypatch.setattr(locks, "BEAT_S", 0.01)
     lock = Lock(tmp_path)
-    path = tmp_path / ".lock.beat"
+    path = tmp_path / ".lock.beat-1"
     os.utime(path, (1, 1))
     waited = threading.Event()
     for _ in range(500):
@@ -179,25 +179,48 @@ def test_holder_gives_signs_of_life(tmp_path, no_flock, monkeypatch):
     lock.release()
 
 
-def test_of_many_that_find_a_dead_holder_one_gets_the_lock(tmp_path, no_flock):
+@pytest.mark.parametrize("times", range(5))
+def test_of_many_that_find_a_dead_holder_one_gets_the_lock(tmp_path, no_flock, times):
     beat(tmp_path, 3 * locks.STALE_S)
-    got, refused = [], []
-    begin = threading.Barrier(8)
-
-    def take():
-        begin.wait()
-        try:
-            got.append(Lock(tmp_path))
-        except LockedRunError as error:
-            refused.append(error)
-
-    threads = [threading.Thread(target=take) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    got, refused = at_once(8, lambda: Lock(tmp_path))
     assert len(got) == 1 and len(refused) == 7
     got[0].release()
+
+
+def test_lock_that_changes_hands_often_has_one_holder_at_a_time(tmp_path, no_flock):
+    inside, most = [], []
+
+    def take_turns():
+        for _ in range(30):
+            try:
+                lock = Lock(tmp_path)
+            except LockedRunError:
+                continue
+            inside.append(1)
+            most.append(len(inside))
+            inside.pop()
+            lock.release()
+
+    at_once(8, take_turns)
+    assert max(most) == 1
+
+
+def test_number_that_was_used_meanwhile_is_given_up(tmp_path, no_flock, monkeypatch):
+    beat(tmp_path, 3 * locks.STALE_S)
+    held, opened = [], os.open
+
+    def late(path, flags, *mode, **more):
+        if str(path).endswith(".lock.beat-2") and not held:  # others come and go before this one
+            held.append(None)
+            for _ in range(locks.KEPT + 2):
+                Lock(tmp_path).release()
+            held[0] = Lock(tmp_path)
+        return opened(path, flags, *mode, **more)
+
+    monkeypatch.setattr(os, "open", late)
+    with pytest.raises(LockedRunError, match=f"process {os.getpid()} "):
+        Lock(tmp_path)
+    held[0].release()
 
 
 def test_another_error_of_the_file_system_is_told(tmp_path, monkeypatch):
@@ -207,3 +230,23 @@ def test_another_error_of_the_file_system_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(StorageError, match="Input/output error"):
         Lock(tmp_path)
+
+
+def at_once(count, act):
+    """What `count` threads that begin together got, and how they were refused."""
+    got, refused = [], []
+    begin = threading.Barrier(count)
+
+    def run():
+        begin.wait()
+        try:
+            got.append(act())
+        except LockedRunError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return got, refused

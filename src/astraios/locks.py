@@ -1,16 +1,19 @@
 """One writer a folder: a lock that a process holds while it lives, and that says who holds it.
 
     folder/.lock         locked by the kernel (flock); holds the owner's process, host and time
-    folder/.lock.beat    only where the file system has no flock: touched every few seconds
+    folder/.lock.beat-7  only where the file system has no flock: the seventh holder's, touched
+                         every few seconds
 
 What is held. With flock the lock ends with its process, however that ends; a file that is left
 behind never blocks. On NFS the server keeps the lock: a node that dies loses it when its lease ends
 (NFSv4, 90 s by default) or when it is back and says so (NFSv3).
 
-Without flock (`nolock` mounts, some object stores and FUSE file systems) the second file is made by
-one process alone and holds as long as it is touched: a holder that has not done so for `STALE_S` is
-taken to be dead, and at once where it was a process of this host that is not there. What is not
-held there: a holder that is stopped for longer than that and then goes on.
+Without flock (`nolock` mounts, some object stores and FUSE file systems) holders are numbered: the
+next one makes the file with the next number, which one process alone can, and only when the holder
+before it has given it back, has not touched its file for `STALE_S`, or was a process of this host
+that is not there. A number is used once: no file makes room for another of its name, so there is no
+moment at which two can pass. What is not held there: a holder that is stopped for
+longer than `STALE_S` and then goes on.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ __all__ = ["Lock"]
 
 BEAT_S = 10.0
 STALE_S = 60.0
+KEPT = 4  # files of holders before the present one
 NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -134,47 +138,56 @@ def _age(since: Any) -> str:
 
 
 class _Beat:
-    """A file that one process made and touches while it lives."""
+    """The file of one holder, which makes it and touches it while it lives."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / ".lock.beat"
-        self._mark = _ourselves()
-        with storage(self._path):
-            while not self._make():
-                self._refuse_or_remove(folder)
+        self._folder = folder
+        with storage(folder / ".lock.beat"):
+            while not self._take():
+                pass
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._touch, daemon=True, name="lock")
         self._thread.start()
 
-    def _make(self) -> bool:
+    def _take(self) -> bool:
+        """Follow the last holder if it is gone; false if another came in between."""
+        last = max(self._holders(), default=0)
+        if last:
+            try:
+                self._refuse_if_alive(self._file(last))
+            except FileNotFoundError:  # its follower has cleared it away
+                return False
+        number, self._path = last + 1, self._file(last + 1)
         try:
             handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
             return False
         with os.fdopen(handle, "wb") as file:
-            file.write(self._mark)
-        return True
+            file.write(_ourselves())
+        # Between the look and the making this number may have come and gone: a higher one shows it.
+        # The last few stay for that: who lists the folder while holders change sees one of them.
+        there = self._holders()
+        passed = max(there) > number
+        for old in [number] if passed else [n for n in there if n <= number - KEPT]:
+            self._file(old).unlink(missing_ok=True)
+        return not passed
 
-    def _refuse_or_remove(self, folder: Path) -> None:
-        try:
-            content, touched = self._path.read_bytes(), self._path.stat().st_mtime
-        except FileNotFoundError:
-            return
-        silent_s = _server_time(folder) - touched
+    def _holders(self) -> set[int]:
+        found = (path.name.rpartition("-")[2] for path in self._folder.glob(".lock.beat-*"))
+        return {int(number) for number in found if number.isdecimal()}
+
+    def _file(self, number: int) -> Path:
+        return self._folder / f".lock.beat-{number}"
+
+    def _refuse_if_alive(self, path: Path) -> None:
+        content, touched = path.read_bytes(), path.stat().st_mtime
+        silent_s = _server_time(self._folder) - touched
         if silent_s < STALE_S and not _is_dead(_owner(content)):
             raise _refused(
-                folder, content, f" and was alive {max(0, round(silent_s))} s ago (no flock here)"
+                self._folder,
+                content,
+                f" and was alive {max(0, round(silent_s))} s ago (no flock here)",
             )
-        # Under another name first: of two that find it stale, one removes it.
-        grave = self._path.with_name(f"{self._path.name}-{os.getpid()}")
-        try:
-            self._path.rename(grave)
-        except FileNotFoundError:
-            return
-        if grave.read_bytes() != content:  # another was faster, and this is its own
-            with contextlib.suppress(FileExistsError):
-                os.link(grave, self._path)
-        grave.unlink()
 
     def _touch(self) -> None:
         while not self._stop.wait(BEAT_S):
@@ -182,11 +195,11 @@ class _Beat:
                 os.utime(self._path)
 
     def release(self) -> None:
+        """Leave the file as one that nobody has touched for long: its number is used up."""
         self._stop.set()
         self._thread.join()
         with contextlib.suppress(OSError):
-            if self._path.read_bytes() == self._mark:
-                self._path.unlink()
+            os.utime(self._path, (0, 0))
 
 
 def _server_time(folder: Path) -> float:
