@@ -166,7 +166,7 @@ def asked(monkeypatch):
         names.append(wanted)
         raise LocalEntryNotFoundError("no network")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     return names
 
 

@@ -51,6 +51,39 @@ def test_without_folder_and_hub_library_the_message_names_both_ways(monkeypatch)
         read(None)
 
 
+@pytest.fixture
+def unreachable(monkeypatch, tmp_path):
+    """A hub that refuses every connection, and the cache of its files."""
+    pytest.importorskip("huggingface_hub", reason="needs huggingface_hub")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("waits to try again"))
+    return tmp_path / "datasets--owner--toy"
+
+
+def test_hub_out_of_reach_is_one_message_at_once(unreachable, caplog):
+    with pytest.raises(MissingDataError, match=r"toy: .*check the network, or give --data-dir"):
+        read(None)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_hub_out_of_reach_takes_what_was_loaded_before(unreachable, is_loaded):
+    commit = "0" * 40
+    snapshot = unreachable / "snapshots" / commit / "data"
+    snapshot.mkdir(parents=True)
+    (unreachable / "refs").mkdir()
+    (unreachable / "refs" / "main").write_text(commit)
+    (snapshot / ("python.jsonl" if is_loaded else "java.jsonl")).write_text(lines(ROWS))
+    if is_loaded:
+        assert len(read(None)) == 2
+    else:
+        with pytest.raises(MissingDataError, match="check the network"):
+            read(None)
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

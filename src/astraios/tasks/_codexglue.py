@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from astraios.errors import DataError, MissingDataError
+from astraios.tasks._hub import hub_files
 from astraios.tasks._rows import Row, numbered
 
 Placed = Iterator[tuple[str, Row]]
@@ -152,25 +153,7 @@ def _download(split: Split) -> Path:
     remedy = (
         f"give --data-dir (or set ASTRAIOS_DATA) a folder that holds {split.name}/{PART}.jsonl.gz"
     )
-    source = f"data/{PART}-*.parquet of the Hugging Face data set {split.hub}"
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise MissingDataError(
-            f"{split.name}: no data folder was given, and huggingface_hub, which would load "
-            f"{source}, is not installed; install it, or {remedy}"
-        ) from None
-    try:
-        return Path(
-            snapshot_download(
-                split.hub, repo_type="dataset", allow_patterns=[f"data/{PART}-*.parquet"]
-            )
-        )
-    except Exception as error:  # its errors have no common root: httpx, OSError and ValueError
-        raise MissingDataError(
-            f"{split.name}: no data folder was given, and {source} could not be loaded "
-            f"({type(error).__name__}); check the network, or {remedy}"
-        ) from error
+    return hub_files(split.name, split.hub, f"data/{PART}-*.parquet", remedy)
 
 
 def parquet_rows(

@@ -27,6 +27,7 @@ from types import MappingProxyType
 from astraios import perturbations
 from astraios.errors import DataError, MissingDataError
 from astraios.tasks._codexglue import parquet_rows
+from astraios.tasks._hub import hub_files
 from astraios.tasks._rows import Row, numbered
 
 FOLDER = "recode"
@@ -251,22 +252,8 @@ def _nominal_rows(data_dir: Path | None) -> Placed:
 
 def _from_hub(name: str, file: str, revision: str | None, part: str) -> Placed:
     remedy = f"give --data-dir (or set ASTRAIOS_DATA) a folder that holds {FOLDER}/{part}.jsonl.gz"
-    source = f"{file} of the Hugging Face data set {name}"
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise MissingDataError(
-            f"{FOLDER}: no data folder was given, and huggingface_hub, which would load {source}, "
-            f"is not installed; install it, or {remedy}"
-        ) from None
-    try:
-        path = hf_hub_download(name, file, repo_type="dataset", revision=revision)
-    except Exception as error:  # its errors have no common root: httpx, OSError and ValueError
-        raise MissingDataError(
-            f"{FOLDER}: no data folder was given, and {source} could not be loaded "
-            f"({type(error).__name__}); check the network, or {remedy}"
-        ) from error
-    return parquet_rows([Path(path)], remedy)
+    folder = hub_files(FOLDER, name, file, remedy, revision)
+    return parquet_rows([folder / file], remedy)
 
 
 def _text(row: Row, column: str, where: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from astraios.errors import DataError, MissingDataError
+from astraios.tasks._hub import hub_files
 
 Row = Mapping[str, Any]
 
@@ -87,25 +88,8 @@ def _download(benchmark: Benchmark, part: str) -> Path:
         "give --data-dir (or set ASTRAIOS_DATA) a folder that holds "
         f"{benchmark.name}/{part}.jsonl.gz"
     )
-    source = f"{benchmark.hub_file.format(part=part)} of the Hugging Face data set {benchmark.hub}"
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise MissingDataError(
-            f"{benchmark.name}: no data folder was given, and huggingface_hub, which would load "
-            f"{source}, is not installed; install it, or {remedy}"
-        ) from None
-    try:
-        return Path(
-            hf_hub_download(
-                benchmark.hub, benchmark.hub_file.format(part=part), repo_type="dataset"
-            )
-        )
-    except Exception as error:  # its errors have no common root: httpx, OSError and ValueError
-        raise MissingDataError(
-            f"{benchmark.name}: no data folder was given, and {source} could not be loaded "
-            f"({type(error).__name__}); check the network, or {remedy}"
-        ) from error
+    file = benchmark.hub_file.format(part=part)
+    return hub_files(benchmark.name, benchmark.hub, file, remedy) / file
 
 
 def numbered(path: Path) -> Iterator[tuple[str, Row]]:
