@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -232,6 +233,50 @@ def test_references_run_once_a_task(outputs: Outputs, monkeypatch: pytest.Monkey
     assert len(reports) == 1
 
 
+# --- links ------------------------------------------------------------------------------------
+
+
+def test_links_to_files_and_folders_are_followed(outputs: Outputs, tmp_path: Path) -> None:
+    elsewhere = Outputs(tmp_path / "elsewhere", outputs.out, outputs.command)
+    file = elsewhere.write("lora.json", answers("synthesize"))
+    folder = elsewhere.write("more/1b-fft.json", answers("synthesize")).parent
+    (outputs.root / SYNTHESIZE).symlink_to(folder)
+    (outputs.root / PATHS["fix"]).symlink_to(elsewhere.write("fix.json", answers("fix")))
+    (folder / "1b-lora.json").symlink_to(file)
+    (folder / "again").symlink_to(outputs.root)  # not in the folder but by the first link
+    told = outputs.told("--no-judge")
+    assert sorted((cell["method"], cell["task"].partition("@")[0]) for cell in told["cells"]) == [
+        ("fft", SYNTHESIZE),
+        ("lora", "humanevalfixtests-python"),
+        ("lora", SYNTHESIZE),
+    ]
+    assert [row["file"] for row in told["unrecognised"]] == [
+        str(outputs.root / SYNTHESIZE / "again")
+    ]
+
+
+def test_what_cannot_be_read_as_a_file_is_listed(outputs: Outputs) -> None:
+    outputs.write(PATHS["synthesize"], answers("synthesize"))
+    folder = outputs.root / "humanevalfixtests-python"
+    folder.mkdir()
+    (folder / "1b-fft.json").symlink_to("/nowhere/1b-fft.json")
+    (folder / "1b-ia3.json").mkdir()
+    (folder / "3b-ia3.json").symlink_to("3b-ia3.json")
+    (folder / "loop").symlink_to(".")
+    os.mkfifo(folder / "pipe.json")
+    told = outputs.told("--no-judge")
+    reasons = {Path(row["file"]).name: row["reason"] for row in told["unrecognised"]}
+    assert "'/nowhere/1b-fft.json', which is not there" in reasons["1b-fft.json"]
+    assert "an empty folder, not a file" in reasons["1b-ia3.json"]
+    assert "'3b-ia3.json', which is not there" in reasons["3b-ia3.json"]
+    assert "a folder that it is in" in reasons["loop"]
+    assert "neither a file nor a folder" in reasons["pipe.json"]
+    refused = outputs.run("--strict")
+    assert refused.status == 2
+    assert all(str(folder / name) in refused.stderr for name in reasons)
+    assert outputs.told("--no-judge", "--exclude", "humanevalfixtests-python/*")["n_left_out"] == 5
+
+
 # --- what may be wrong ------------------------------------------------------------------------
 
 
@@ -301,6 +346,22 @@ def test_missing_data_fail_the_cells_that_need_them(outputs: Outputs, tmp_path: 
     cells = {cell["method"]: cell for cell in told["cells"]}
     assert cells["lora"]["state"] == "imported"
     assert "bigclonebench" in cells["ptuning"]["error"]
+
+
+def test_one_reason_of_several_cells_is_said_once_and_in_the_end(
+    outputs: Outputs, tmp_path: Path
+) -> None:
+    for method in ("lora", "fft", "ia3"):
+        outputs.write(f"{SYNTHESIZE}/1b-{method}.json", answers("synthesize"))
+    outputs.write(PATHS["defect"], answers("defect")[:1])
+    done = outputs.run(data=tmp_path)
+    assert done.status == 1
+    during, _, end = done.stderr.partition("error: 4 of 4 cells failed:")
+    assert during.count("humanevalpack: no rows for 'python'") == 1
+    assert during.count("the same as above") == 2
+    assert end.count("\n  ") == 2
+    assert "astraios-1b-lora humanevalsynthesize-python and 2 more: humanevalpack: no rows" in end
+    assert "next:" not in done.stdout
 
 
 def test_empty_and_foreign_trees_are_refused(outputs: Outputs, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def import_outputs(
         bool, typer.Option("--no-judge", help="Check and organise the answers; run nothing.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="A file that is not recognised is an error.")
+        bool, typer.Option("--strict", help="A file that cannot be used is an error.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check names and contents; write and run nothing.")
@@ -92,10 +92,13 @@ def import_outputs(
         planned = plan(request)
         n_cells = len(planned.tree.cells)
         _tell_files(planned, say)
-        results = []
+        results: list[Result] = []
+        told: set[str] = set()
         for result in (check if dry_run else carry_out)(planned, bars=bar):
             results.append(result)
-            say(f"[{len(results)}/{n_cells}] {_line(result, dry_run)}")
+            known = result.error in told
+            told.add(result.error)
+            say(f"[{len(results)}/{n_cells}] {_line(result, dry_run, known)}")
     failed = [result for result in results if result.state == "failed"]
     if as_json:
         print_json(_json(planned, results, dry_run))
@@ -108,10 +111,17 @@ def _raise(results: list[Result], failed: list[Result]) -> None:
     """End with status 1 where a cell failed or has faults."""
     faults = [result for result in results if result.graded and result.graded.n_faults]
     if failed:
-        first = failed[0]
+        cells: dict[str, list[str]] = {}
+        for result in failed:
+            cells.setdefault(result.error, []).append(result.cell.label)
+        reasons = [
+            f"  {labels[0]}{f' and {len(labels) - 1} more' * (len(labels) > 1)}: {reason}"
+            for reason, labels in cells.items()
+        ]
+        if len(reasons) > N_LISTED:
+            reasons[N_LISTED:] = [f"  ... and {len(reasons) - N_LISTED} more reasons, see above"]
         raise WorkError(
-            f"{len(failed)} of {len(results)} cells failed, the first {first.cell.label}: "
-            f"{first.error}"
+            "\n".join([f"{len(failed)} of {len(results)} cells failed:", *reasons]),
         )
     if faults:
         n = sum(result.graded.n_faults for result in faults if result.graded)
@@ -131,27 +141,27 @@ def _tell_files(planned: Plan, say: Any) -> None:
     n_grid = len(arms) * len(grid["tasks"])
     say(f"{tree.root}: {len(tree.cells)} of {n_grid} cells have a file")
     if tree.n_left_out:
-        say(f"{tree.n_left_out} files are left out, as asked")
-    _list(say, "hold nothing that is scored", tree.set_aside)
+        say(f"Files left out, as asked: {tree.n_left_out}")
+    _list(say, "Files that hold nothing that is scored", tree.set_aside)
     copies = [(path, f"holds the same as {same}") for path, same in tree.copies]
-    _list(say, "are copies", copies)
-    _list(say, "are NOT recognised", tree.unrecognised)
+    _list(say, "Copies", copies)
+    _list(say, "Files that CANNOT BE USED", tree.unrecognised)
 
 
 def _list(say: Any, what: str, found: Any) -> None:
     if not found:
         return
-    say(f"{len(found)} files {what}:")
+    say(f"{what} ({len(found)}):")
     for path, why in found[:N_LISTED]:
         say(f"  {path}: {why}")
     if len(found) > N_LISTED:
         say(f"  ... and {len(found) - N_LISTED} more; --json lists all")
 
 
-def _line(result: Result, dry_run: bool) -> str:
+def _line(result: Result, dry_run: bool, known: bool) -> str:
     label = result.cell.label
     if result.state == "failed":
-        return f"FAILED {label}: {result.error}"
+        return f"FAILED {label}: {'the same as above' if known else result.error}"
     if dry_run:
         return f"{label}: {result.cell.files[0]}"
     score = headline(result.graded.scores) if result.graded else None
@@ -195,7 +205,10 @@ def _tell(planned: Plan, results: list[Result], dry_run: bool) -> None:
         )
     tell(table(rows))
     if not dry_run:
-        tell(f"\nstudy: {planned.request.out}\nnext: astraios report {planned.request.out}")
+        study = planned.request.out
+        tell(f"\nstudy: {study}")
+        if any(result.state != "failed" for result in results):
+            tell(f"next: astraios report {study}")
 
 
 def _json(planned: Plan, results: list[Result], dry_run: bool) -> dict[str, Any]:

@@ -166,7 +166,9 @@ def _readable(path: Path) -> Iterator[None]:
             f"{path}: the gzip data are broken or end too early; copy the file again"
         ) from None
     except UnicodeDecodeError as error:
-        raise GenerationsError(f"{path}: not UTF-8 text ({error.reason})") from None
+        raise GenerationsError(
+            f"{path}: not UTF-8 text ({error.reason}); copy the file again"
+        ) from None
     except OSError as error:
         raise MissingDataError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
 

@@ -27,7 +27,7 @@ class Request:
     sandbox: str = "auto"
     judge: bool = True
     strict: bool = False
-    """Whether a file that is not recognised is an error."""
+    """Whether a file that cannot be used is an error."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def plan(request: Request) -> Plan:
 
     Raises:
         MissingDataError: if there is no such folder, or nothing in it that is asked for.
-        DataError: if `strict`, and a file is not recognised; names all of them.
+        DataError: if `strict`, and a file cannot be used; names all of them.
     """
     tree = scan(
         request.outputs,
@@ -66,7 +66,7 @@ def plan(request: Request) -> Plan:
     )
     if request.strict and tree.unrecognised:
         listed = "\n".join(f"{path}: {why}" for path, why in tree.unrecognised)
-        raise DataError(f"{len(tree.unrecognised)} files are not recognised:\n{listed}")
+        raise DataError(f"{len(tree.unrecognised)} files cannot be used:\n{listed}")
     if not tree.cells:
         raise MissingDataError(
             f"{str(request.outputs)!r}: {tree.n_left_out} files of published models, none of them "

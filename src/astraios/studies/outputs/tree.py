@@ -91,7 +91,7 @@ class Tree:
     cells: tuple[Cell, ...]
     """In the order of the paper's tasks, then by size and method."""
     unrecognised: tuple[tuple[Path, str], ...]
-    """File, and why it is none of the paper's outputs."""
+    """File, and why it is none of the paper's outputs, or cannot be read."""
     set_aside: tuple[tuple[Path, str], ...]
     """File, and why nothing in it is scored."""
     copies: tuple[tuple[Path, Path], ...]
@@ -147,11 +147,14 @@ def scan(
     found: dict[tuple[PublishedModel, str], list[Path]] = {}
     unrecognised, set_aside = [], []
     n_left_out = n_files = n_known = 0
-    for path in _files(root, out):
+    for path, fault in _files(root, out):
         n_files += 1
         inner = PurePosixPath(path.relative_to(root).as_posix())
         if any(fnmatch(inner.name, one) or fnmatch(str(inner), one) for one in exclude):
             n_left_out += 1
+            continue
+        if fault:
+            unrecognised.append((path, fault))
             continue
         if not path.name.lower().endswith(SUFFIXES):
             set_aside.append((path, "is no JSON file, by its name"))
@@ -190,13 +193,43 @@ def scan(
     )
 
 
-def _files(root: Path, out: Path | None) -> Iterator[Path]:
-    """All files in `root` and below but hidden ones and those in `out`, in path order."""
-    results = out.resolve() if out is not None else None
-    for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.is_file() and not hidden and results not in path.resolve().parents:
-            yield path
+def _files(root: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
+    """What is in `root` and below but hidden things and `out`, in path order.
+
+    Each file comes with "", and what cannot be read as one with the reason. Links are followed.
+    """
+    return _below(root, frozenset([out.resolve()] if out is not None else ()), frozenset())
+
+
+def _below(
+    folder: Path, left_out: frozenset[Path], above: frozenset[Path]
+) -> Iterator[tuple[Path, str]]:
+    above |= {folder.resolve()}  # a link to one of these would be followed for ever
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        yield folder, f"is a folder that cannot be read ({error.strerror}); change its mode"
+        return
+    if not entries and folder.name.lower().endswith(SUFFIXES):
+        yield folder, "is an empty folder, not a file; put the file of this name in its place"
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        try:
+            at = path.resolve(strict=True)
+        except (OSError, RuntimeError):  # a loop of links is either, depending on the Python
+            yield path, f"is a link to {str(path.readlink())!r}, which is not there; copy it again"
+            continue
+        if at in left_out:
+            continue
+        if at.is_file():
+            yield path, ""
+        elif not at.is_dir():
+            yield path, "is neither a file nor a folder; remove it, or --exclude it"
+        elif at in above:
+            yield path, "is a link to a folder that it is in; remove it, or --exclude it"
+        else:
+            yield from _below(path, left_out, above)
 
 
 def _task_of(path: Path, said: Named, data_dir: Path | None) -> str:
