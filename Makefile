@@ -55,10 +55,11 @@ bench: $(VENV)/.dev ## Run every benchmark (BENCH=name for one)
 	done
 
 docs: $(VENV)/.docs ## Build the documentation into site/; a warning is an error
+	$(BIN)/python tools/reference.py
 	$(BIN)/zensical build --strict --clean
 
 clean: ## Remove what was built; runs/ stays
-	rm -rf $(VENV) site .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site docs/reference .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # --- environments -----------------------------------------------------------------------------
 # A stamp is written when its packages are in, and is out of date when what it was made from changes.
@@ -101,6 +102,9 @@ $(VENV)/.dev: pyproject.toml $(LOCK) $(VENV)/.torch
 	$(PIP) -c $(LOCK) --no-build-isolation -e '.[dev]'
 	@touch $@ $(VENV)/.train
 
+# The reference pages are made from the package, of which the half without torch is enough.
 $(VENV)/.docs: $(LOCK) | $(VENV)/.venv
 	$(PIP) -c $(LOCK) zensical
+	@$(BIN)/python -c 'import astraios' 2>/dev/null || { \
+	  $(PIP) -c $(LOCK) hatchling editables && $(PIP) -c $(LOCK) --no-build-isolation -e .; }
 	@touch $@
