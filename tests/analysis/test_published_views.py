@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure as Canvas
 
 from astraios import registry
 from astraios.analysis import views
@@ -41,11 +44,14 @@ class GivenConfig(Config):
     method: str
     task: str
     engine: str = "published"
+    limit_problems: int | None = None
+    sampling: Mapping[str, int] = MappingProxyType({"n_samples": 4})
 
 
 class JudgingConfig(Config):
     task: str
     task_version: str
+    limit_samples: int | None = None
 
 
 def write(
@@ -57,14 +63,22 @@ def write(
     scores: Iterable[Score],
     version: str = "original-1",
     engine: str = "published",
+    limit_problems: int | None = None,
+    limit_samples: int | None = None,
 ) -> None:
     """One judged cell."""
     folder = root / "eval" / model / method / "seed0" / task
-    config = GivenConfig(base_model=f"bigcode/{model}", method=method, task=task, engine=engine)
+    config = GivenConfig(
+        base_model=f"bigcode/{model}",
+        method=method,
+        task=task,
+        engine=engine,
+        limit_problems=limit_problems,
+    )
     with Run.open(folder, kind=RunKind.GENERATE, config=config) as run:
         run.append("samples")
         run.seal()
-    judging = JudgingConfig(task=task, task_version=version)
+    judging = JudgingConfig(task=task, task_version=version, limit_samples=limit_samples)
     environment = {"sandbox": "namespaces"}
     with Run.open(
         folder / "judged", kind=RunKind.JUDGE, config=judging, environment=environment
@@ -258,6 +272,54 @@ def test_clean_edition_has_no_footnote(tmp_path: Path) -> None:
     assert STRAY not in made.caption
 
 
+def test_problem_that_was_not_judged_has_no_footnote(tmp_path: Path) -> None:
+    verdicts, scores = programs(FIX, 3)
+    some = [verdict for verdict in verdicts if verdict.problem_id != STRAY]
+    write(tmp_path, "starcoderbase-1b", "lora", FIX, some, scores)
+    made = table("humanevalpack", read_frames(tmp_path))
+    assert "without" not in [column.key for column in made.columns]
+    assert STRAY not in made.caption
+
+
+def test_words_that_change_nothing_name_no_cell(tmp_path: Path) -> None:
+    write(tmp_path, "starcoderbase-1b", "lora", "devign", *answered("devign", 0.44, 0.44))
+    made = table("comprehension_scores", read_frames(tmp_path))
+    assert "is the same in all 1 cells" in made.caption
+    assert "+0.00" not in made.caption
+
+
+def test_base_is_spoken_of_only_where_it_is(frames: Frames) -> None:
+    figure = view("quality").render(frames)
+    assert isinstance(figure, Figure)
+    assert "untuned base" not in figure.caption
+
+
+def test_tick_of_one_size_stands_amid_its_points(tmp_path: Path) -> None:
+    for method in METHODS:
+        for model in SIZES:
+            write(tmp_path, model, method, "devign", *answered("devign", 0.44, 0.44))
+        write(tmp_path, "starcoderbase-1b", method, FIX, *programs(FIX, 3))
+    figure = view("scaling").render(_sized(tmp_path))
+    assert isinstance(figure, Figure)
+    canvas = Canvas()
+    figure.draw(canvas)
+    [axes] = [one for one in canvas.axes if FIX in one.get_title()]
+    low, high = axes.get_xlim()
+    [tick] = axes.get_xticks()
+    assert 0.3 < np.log(tick / low) / np.log(high / low) < 0.7
+
+
+def _sized(root: Path) -> Frames:
+    facts = [
+        ArmFacts(
+            model=model, method="lora", trainable_parameters=1, total_parameters=size, source="f"
+        )
+        for model, size in SIZES.items()
+    ]
+    (root / "arms.jsonl").write_text("".join(f.model_dump_json() + "\n" for f in facts))
+    return read_frames(root)
+
+
 def test_recode_table_has_every_transformation_and_both_sums(frames: Frames) -> None:
     made = table("recode", frames)
     rows = {(r.get("slice"), r.get("model")): r for r in made.rows}
@@ -312,6 +374,22 @@ def test_scores_of_other_runs_are_not_compared_with_the_papers(tmp_path: Path) -
     cell = answered("devign", 0.4415, 0.4455)
     write(tmp_path, "starcoderbase-1b", "lora", "devign", *cell, engine="hf")
     assert view("published_numbers").lacks(read_frames(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("limits", "compared"),
+    [
+        ({"limit_problems": 40}, False),
+        ({"limit_samples": 3}, False),
+        ({"limit_samples": 4}, True),
+    ],
+)
+def test_scores_of_a_part_are_not_compared_with_those_of_all(
+    tmp_path: Path, limits: dict[str, int], compared: bool
+) -> None:
+    cell = answered("devign", 0.4415, 0.4455)
+    write(tmp_path, "starcoderbase-1b", "lora", "devign", *cell, **limits)
+    assert bool(view("published_numbers").lacks(read_frames(tmp_path))) != compared
 
 
 def test_known_numbers_are_distinct_and_of_the_papers_models() -> None:

@@ -132,6 +132,8 @@ def _of_words(cells: dict[tuple[str, str, str], dict[str, Any]]) -> str:
         return "no answer here was read so."
     difference, key = max(changed, key=lambda one: abs(one[0]))
     n = sum(abs(one) > 1e-9 for one, _ in changed)
+    if not n:
+        return f"read by word, accuracy on all problems is the same in all {len(changed)} cells."
     return (
         f"read by word, accuracy on all problems changes in {n} of {len(changed)} cells, the most "
         f"by {100 * difference:+.2f} points ({', '.join(key)})."

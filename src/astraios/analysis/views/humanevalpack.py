@@ -48,7 +48,7 @@ def render(frames: Frames) -> Table:
     note = ""
     for task in tasks:
         columns.append(Column(task, f"{_title(task)} %", Kind.RATE, task))
-        if task == STRAY[0] and _is_original(frames, task):
+        if task == STRAY[0] and _has_stray(frames):
             without = _without(frames, *STRAY)
             for row in rows_of(without):
                 cells[row["model"], row["method"]]["without"] = float(row["value"])
@@ -88,8 +88,12 @@ def _title(task: str) -> str:
     return f"{KINDS[match['kind']]} {LANGUAGES[match['language']]}"
 
 
-def _is_original(frames: Frames, task: str) -> bool:
-    """Whether `task` was judged on the data of 2023."""
+def _has_stray(frames: Frames) -> bool:
+    """Whether answers to the problem with the quote were judged."""
+    task, problem = STRAY
+    own = frames.problems[frames.problems["task"] == task]
+    if problem not in set(own["problem_id"]):
+        return False
     versions = {
         str(one.judge.manifest.config.get("task_version", ""))
         for one in frames.evaluations

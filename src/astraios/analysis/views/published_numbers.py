@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import style
+from astraios.analysis.arms import Evaluation
 from astraios.analysis.columns import rows_of
 from astraios.analysis.figures import Figure, Tips, point
 from astraios.analysis.frames import Frames
@@ -23,7 +24,9 @@ def both(frames: Frames) -> pd.DataFrame:
     arms = {
         (one.arm.model, one.arm.method, one.arm.task)
         for one in frames.evaluations
-        if one.generate is not None and one.generate.manifest.config.get("engine") == OUTPUTS
+        if one.generate is not None
+        and one.generate.manifest.config.get("engine") == OUTPUTS
+        and _is_whole(one)
     }
     scores = frames.scores[[*KEYS, "value", "n_problems"]]
     of_outputs = [
@@ -35,6 +38,18 @@ def both(frames: Frames) -> pd.DataFrame:
     joined = joined.rename(columns={"percent": "published"})
     joined["difference"] = (joined["ours"] - joined["published"]).round(4)
     return joined[[*KEYS, "origin", "published", "ours", "difference", "n_problems", "note"]]
+
+
+def _is_whole(one: Evaluation) -> bool:
+    """Whether all problems and samples were judged; published numbers are of all."""
+    given = one.generate.manifest.config if one.generate is not None else {}
+    limits = one.judge.manifest.config
+    n_samples = given.get("sampling", {}).get("n_samples", 1)
+    return (
+        given.get("limit_problems") is None
+        and limits.get("limit_problems") is None
+        and (limits.get("limit_samples") or n_samples) >= n_samples
+    )
 
 
 def render(frames: Frames) -> Figure:
@@ -99,7 +114,8 @@ def _agreement(data: pd.DataFrame) -> str:
 
 
 COMPARED = Need(
-    "published outputs, judged, of which numbers are known", lambda frames: len(both(frames)) > 0
+    "published outputs, all problems and samples judged, of which numbers are known",
+    lambda frames: len(both(frames)) > 0,
 )
 
 view = View("Published numbers beside ours", 90, (COMPARED,), render, section="quality")

@@ -51,14 +51,16 @@ def render(frames: Frames) -> Figure:
             _names(axes, data[data["model"] == model], frames)
         return tips
 
+    has_base = (data["method"] == style.BASE).any()
+    base = "The dashed line and its band are the untuned base. " if has_base else ""
     others = f"{left_out} smaller models are in the data only. " if left_out else ""
     return Figure(
         draw,
         data,
         f"{metric} on {frames.headline_task} against trainable parameters (log scale). The line "
         f"joins the Pareto front: "
-        f"methods that no other beats with as few parameters. The dashed line and its band are "
-        f"the untuned base. {others}{basis(frames, rates)}",
+        f"methods that no other beats with as few parameters. {base}{others}"
+        f"{basis(frames, rates)}",
         f"{metric} against trainable parameters, one point per method; on the Pareto front of "
         f"{frames.headline_model}: {front or 'nothing'}.",
         width=8.2 if len(models) == 1 else 3.9 * columns,

@@ -93,8 +93,7 @@ def _axis(
     axes.xaxis.set_minor_locator(NullLocator())
     sizes = sorted({frames.sizes[model] for model in models})
     axes.set_xticks(sizes, [short_count(size) for size in sizes])
-    if len(sizes) > 1:
-        axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
+    axes.set_xlim(sizes[0] / 1.25, sizes[-1] * 1.25)
     axes.set_xlabel("parameters of the base model")
 
 
