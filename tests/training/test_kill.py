@@ -23,7 +23,12 @@ from astraios.training.checkpoints import COMPLETE, WEIGHTS, latest
 from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.tune import ADAPTER, tune
 
-METHODS = ("adapterh", "adapterp", "fft", "ia3", "lora", "parallel", "ptuning")
+FEW = ("adapterh", "fft", "ptuning")
+OTHERS = ("adapterp", "ia3", "lora", "parallel")
+CASES = [
+    *(pytest.param(FEW, method, id=method) for method in FEW),
+    *(pytest.param(OTHERS, method, id=method, marks=pytest.mark.slow) for method in OTHERS),
+]
 OPTIMIZATION = Optimization(
     n_steps=12,
     batch_size=4,
@@ -99,10 +104,14 @@ def config(method: str) -> TrainingConfig:
 
 
 @pytest.fixture(scope="module")
-def killed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+def killed(
+    request: pytest.FixtureRequest, base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, int]]:
     """Folder of runs, one a method, and how often each was killed."""
     root = tmp_path_factory.mktemp("killed")
-    (root / "configs.jsonl").write_text("\n".join(config(m).model_dump_json() for m in METHODS))
+    (root / "configs.jsonl").write_text(
+        "\n".join(config(m).model_dump_json() for m in request.param)
+    )
     (root / "program.py").write_text(PROGRAM)
     done = subprocess.run(
         [
@@ -130,7 +139,7 @@ def check_same(folder: Path, other: Path) -> None:
     assert [loss for _, loss in found] == pytest.approx([loss for _, loss in expected], abs=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("killed", "method"), CASES, indirect=["killed"])
 def test_a_run_killed_several_times_ends_as_one_that_was_not(
     method: str, base: Path, killed: tuple[Path, dict[str, int]], tmp_path: Path
 ) -> None:

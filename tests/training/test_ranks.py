@@ -21,7 +21,12 @@ from astraios.training.config import Optimization, PretrainingConfig, TrainingCo
 from astraios.training.pretrain import MODEL, pretrain
 from astraios.training.tune import ADAPTER, tune
 
-METHODS = ("adalora", "adapterh", "adapterp", "fft", "ia3", "lora", "parallel", "ptuning")
+FEW = ("adalora", "adapterh", "fft", "ptuning")
+OTHERS = ("adapterp", "ia3", "lora", "parallel")
+CASES = [
+    *(pytest.param(FEW, method, id=method) for method in FEW),
+    *(pytest.param(OTHERS, method, id=method, marks=pytest.mark.slow) for method in OTHERS),
+]
 OPTIONS: dict[str, dict[str, Any]] = {
     "adalora": {"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1, "orth_reg_weight": 2.0},
     "lora": {"lora_dropout": 0.0},
@@ -68,8 +73,11 @@ def losses(folder: Path) -> list[tuple[int, float]]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """Folders of the runs that one process made, and of those of two."""
+    methods: tuple[str, ...] = request.param
     root = tmp_path_factory.mktemp("ranks")
     pretrain(
         PretrainingConfig(
@@ -84,10 +92,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         root / "base",
     )
     base = root / "base" / MODEL
-    for method in METHODS:
+    for method in methods:
         tune(config(method), root / "one" / method, base=base)
     configs = root / "configs.jsonl"
-    configs.write_text("\n".join(config(method).model_dump_json() for method in METHODS))
+    configs.write_text("\n".join(config(method).model_dump_json() for method in methods))
     program = root / "program.py"
     program.write_text(PROGRAM)
     launched = subprocess.run(
@@ -113,14 +121,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "one", root / "two"
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("runs", "method"), CASES, indirect=["runs"])
 def test_two_processes_have_the_losses_of_one(method: str, runs: tuple[Path, Path]) -> None:
     one, two = (losses(folder / method) for folder in runs)
     assert [step for step, _ in two] == [step for step, _ in one]
     assert [loss for _, loss in two] == pytest.approx([loss for _, loss in one], abs=1e-4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("runs", "method"), CASES, indirect=["runs"])
 def test_two_processes_save_the_weights_of_one(method: str, runs: tuple[Path, Path]) -> None:
     one, two = (
         {

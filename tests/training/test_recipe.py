@@ -103,13 +103,16 @@ def test_checkpointing_changes_no_loss(method: str, base: Path, tmp_path: Path) 
     assert again == pytest.approx(kept, abs=1e-5)
 
 
+QUICK = (("bf16", "ptuning"), ("int8", "adapterh"), ("nf4", "lora"))
+
+
 @pytest.mark.parametrize(
     ("precision", "method"),
     [
         pytest.param(
             precision,
             method,
-            marks=() if method in ("lora", "ia3", "ptuning", "adapterh") else pytest.mark.slow,
+            marks=() if (precision, method) in QUICK else pytest.mark.slow,
         )
         for precision in ("bf16", "int8", "nf4")
         for method in ALL
