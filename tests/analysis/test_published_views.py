@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -39,13 +38,17 @@ FIX = "humanevalfixtests-python"
 STRAY = "Python/142"
 
 
+class Drawn(Config):
+    n_samples: int = 4
+
+
 class GivenConfig(Config):
     base_model: str
     method: str
     task: str
     engine: str = "published"
     limit_problems: int | None = None
-    sampling: Mapping[str, int] = MappingProxyType({"n_samples": 4})
+    sampling: Drawn = Drawn()
 
 
 class JudgingConfig(Config):
