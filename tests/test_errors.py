@@ -61,5 +61,10 @@ def test_unknown_name_without_any_known_one_says_none():
     assert str(UnknownNameError("view", "x", ())) == "unknown view 'x'; known: none."
 
 
+@pytest.mark.parametrize(("name", "known"), [("LoRA", "lora"), ("vllm", "vLLM")])
+def test_case_does_not_hide_the_nearest_name(name, known):
+    assert did_you_mean(name, ("ia3", known)) == f" Did you mean {known!r}?"
+
+
 def test_nothing_is_suggested_for_a_name_that_is_far_from_all():
     assert did_you_mean("quantum", ("lora", "ia3")) == ""

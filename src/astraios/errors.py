@@ -32,9 +32,10 @@ from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the nearest of `known`, or an empty string."""
-    near = get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """` Did you mean 'x'?` for the nearest of `known`, whatever its case, or an empty string."""
+    plain = {one.lower(): one for one in known}
+    near = get_close_matches(name.lower(), plain, n=1)
+    return f" Did you mean {plain[near[0]]!r}?" if near else ""
 
 
 class AstraiosError(Exception):

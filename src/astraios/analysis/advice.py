@@ -66,7 +66,7 @@ def answer(found: Recommendation) -> str:
         head = f"{names[0]}: {_percent(best)}; what cannot be told from it costs no less."
     else:
         head = (
-            f"{listed(names[:-1])} or {names[-1]}: none can be told from the best score "
+            f"{', '.join(names[:-1])} or {names[-1]}: none can be told from the best score "
             f"({_named(leader, several)}, {_percent(leader)}), and none scores as high as another "
             "at no higher cost."
         )

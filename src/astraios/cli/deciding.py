@@ -53,12 +53,13 @@ def recommend(
     ):
         if bound is not None and not 0 < bound < float("inf"):
             raise ConfigError(f"{option} must be a number above zero, got {bound:g}")
-    share = parse_share(max_trainable, "--max-trainable") if max_trainable else None
+    share = parse_share(max_trainable, "--max-trainable") if max_trainable is not None else None
     count = max_trainable if share is None else None
+    memory = parse_memory(max_memory, "--max-memory") if max_memory is not None else None
     limits = Limits(
-        max_memory_mib=parse_memory(max_memory, "--max-memory") if max_memory else None,
+        max_memory_mib=memory,
         max_hours=max_hours,
-        max_trainable=parse_count(count, "--max-trainable") if count else None,
+        max_trainable=parse_count(count, "--max-trainable") if count is not None else None,
         max_trainable_share=share,
         mergeable=mergeable,
         max_latency_s=max_latency,

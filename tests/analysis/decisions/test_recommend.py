@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -321,6 +322,12 @@ def test_command_tells_the_answer_then_the_evidence(study: Path):
     assert "Limits: at most 10 % of the parameters trained." in done.stdout
 
 
+def test_answer_lists_several_methods_as_alternatives(study: Path):
+    head = run("recommend", study).stdout.partition(":")[0]
+    assert re.fullmatch(r"[^,]+, [^,]+(, [^,]+)* or [^,]+", head)
+    assert " and " not in head
+
+
 def test_command_prints_one_json_object(study: Path):
     done = run("recommend", study, "--task", "minipack-fix=2", "--mergeable", "--json")
     assert done.exit_code == 0, done.output
@@ -334,6 +341,8 @@ def test_command_prints_one_json_object(study: Path):
     ("words", "message"),
     [
         (("--max-memory", "24"), "24GiB"),
+        (("--max-memory", ""), "'' is no amount of memory"),  # an empty variable of a shell
+        (("--max-trainable", ""), "'' is no number of parameters"),
         (("--task", "minipack-fix=lots"), "is no weight"),
         (("--task", "minipack-fix", "--task", "minipack-fix=2"), "given twice"),
     ],
