@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ pytestmark = pytest.mark.train
 
 PROGRAM = """
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from astraios.training.config import TrainingConfig
 from astraios.training.process import settle
@@ -72,13 +76,16 @@ def losses(folder: Path) -> list[tuple[int, float]]:
     ]
 
 
+Made = Callable[[tuple[str, ...]], tuple[Path, Path]]
+
+
 @pytest.fixture(scope="module")
-def runs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    """Folders of the runs that one process made, and of those of two."""
-    methods: tuple[str, ...] = request.param
-    root = tmp_path_factory.mktemp("ranks")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Folders of the runs that one process made, and of those of two: once a group of methods."""
+    return cache(lambda methods: make(methods, tmp_path_factory.mktemp("ranks")))
+
+
+def make(methods: tuple[str, ...], root: Path) -> tuple[Path, Path]:
     pretrain(
         PretrainingConfig(
             name="tiny",
@@ -121,21 +128,25 @@ def runs(
     return root / "one", root / "two"
 
 
-@pytest.mark.parametrize(("runs", "method"), CASES, indirect=["runs"])
-def test_two_processes_have_the_losses_of_one(method: str, runs: tuple[Path, Path]) -> None:
-    one, two = (losses(folder / method) for folder in runs)
+@pytest.mark.parametrize(("group", "method"), CASES)
+def test_two_processes_have_the_losses_of_one(
+    group: tuple[str, ...], method: str, made: Made
+) -> None:
+    one, two = (losses(folder / method) for folder in made(group))
     assert [step for step, _ in two] == [step for step, _ in one]
     assert [loss for _, loss in two] == pytest.approx([loss for _, loss in one], abs=1e-4)
 
 
-@pytest.mark.parametrize(("runs", "method"), CASES, indirect=["runs"])
-def test_two_processes_save_the_weights_of_one(method: str, runs: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize(("group", "method"), CASES)
+def test_two_processes_save_the_weights_of_one(
+    group: tuple[str, ...], method: str, made: Made
+) -> None:
     one, two = (
         {
             path.name: load_file(path)
             for path in sorted((folder / method / ADAPTER).glob("*.safetensors"))
         }
-        for folder in runs
+        for folder in made(group)
     )
     assert one.keys() == two.keys() and one
     for name, weights in one.items():
