@@ -182,7 +182,7 @@ def fields(model: type[BaseModel]) -> str:
         default = "" if field.default is PydanticUndefined else repr(field.default)
         if field.default_factory is not None:
             default = repr(field.default_factory())  # type: ignore[call-arg]
-        if len(default) > 60:
+        if len(default) > 60 or sys.prefix in default:  # long, or a path of this machine
             default = "see the class"
         limits = [f"{k} {getattr(m, k)}" for m in field.metadata for k in ("ge", "gt", "le", "lt")
                   if hasattr(m, k)]  # fmt: skip
