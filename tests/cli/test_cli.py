@@ -113,6 +113,14 @@ def test_every_kind_is_listed_with_names_and_words(kind: str) -> None:
     assert all(row["name"] and row["what"] for row in rows)
 
 
+def test_words_that_begin_with_a_number_stand_below_their_heading() -> None:
+    head, rule, *rows = astraios("list", "studies").stdout.splitlines()
+    assert len(rows) >= 4
+    starts = {row[head.index("what") :][:2] for row in rows}
+    assert all(start[:1].isdigit() for start in starts)
+    assert rule.index("-", rule.index(" ")) == head.index("what")
+
+
 def test_tasks_are_listed_with_what_they_need() -> None:
     rows = json.loads(astraios("list", "tasks", "--json").stdout)["tasks"]
     needs = {row["name"]: row["needs"] for row in rows}

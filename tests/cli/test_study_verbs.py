@@ -144,6 +144,15 @@ def test_a_method_that_does_not_fit_is_refused_with_the_number(place: Path) -> N
 
 
 @pytest.mark.usefixtures("_torch")
+def test_methods_of_unknown_memory_are_named_as_not_checked(place: Path) -> None:
+    unknown = ("plan", "small.yaml", "base_models=[some/model-nobody-has]")
+    text = said(*unknown, "--max-memory", "20GiB")
+    assert re.search(r"NOT CHECKED by --max-memory.*: some/model-nobody-has fft, some", text)
+    assert "NOT CHECKED" not in said(*unknown)
+    assert "NOT CHECKED" not in said("plan", "small.yaml", "--max-memory", "20GiB")
+
+
+@pytest.mark.usefixtures("_torch")
 def test_a_base_model_that_nobody_has_here_is_planned_without_its_figures(place: Path) -> None:
     text = said("plan", "small.yaml", "base_models=[some/model-nobody-has]", "--jobs-list")
     assert "the base model's config is not on this machine" in text

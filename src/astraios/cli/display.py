@@ -5,6 +5,7 @@ Everything here goes to standard error; results go to standard output.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -207,7 +208,11 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return not text or text[:1] in "+-0123456789–"
+    """Whether it begins as one and has no words but units."""
+    return not text or (text[:1] in "+-0123456789–" and not _WORD.search(text))
+
+
+_WORD = re.compile(r"[A-Za-z]{5,}")
 
 
 def shown(value: object) -> str:

@@ -29,6 +29,8 @@ def as_text(found: Outlook, *, jobs_list: bool) -> str:
     )
     parts = [f"study {study.name}: {grid}", table([_row(cell) for cell in found.cells])]
     parts += [_totals(found), _sources(found.cells), _differences(found)]
+    if unchecked := _unchecked(found):
+        parts.append(unchecked)
     if found.lacking:
         lines = [f"  {task}: {why}" for task, why in found.lacking.items()]
         parts.append("cannot be judged on this machine:\n" + "\n".join(lines))
@@ -93,6 +95,19 @@ def refusal(found: Outlook, budget: str) -> str:
         "gradient_checkpointing: true, optimization.rows_per_device: 1, optimizer: adamw_8bit, or "
         "sharding: fsdp2 on several devices"
     )
+
+
+def _unchecked(found: Outlook) -> str:
+    """Which trainings `--max-memory` says nothing of."""
+    if found.max_memory_mib is None:
+        return ""
+    unknown = dict.fromkeys(
+        f"{cell.base_model} {cell.method}"
+        for cell in found.cells
+        if cell.what != "evaluate" and cell.memory_mib.value is None
+    )
+    told = ", ".join(unknown)
+    return told and f"NOT CHECKED by --max-memory, as their memory is not known: {told}"
 
 
 def standing(name: str, root: Path, jobs: Sequence[JobState], *, jobs_list: bool) -> str:
