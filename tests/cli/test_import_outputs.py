@@ -5,20 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
 from astraios import tasks
 from astraios.analysis.frames import read_frames
-from astraios.cli import app
 from astraios.records import ArmFacts, Finish, RunKind, Sample, Verdict
 from astraios.runs import find_runs, read_run
 
@@ -447,12 +443,3 @@ def test_replaced_file_makes_a_new_cell(outputs: Outputs) -> None:
     assert score(told["cells"][0], "pass@1", "all") == 1.0
     judged = [run for run in find_runs(outputs.out) if run.manifest.kind is RunKind.JUDGE]
     assert len(judged) == 2  # the latest counts in a report, which says so
-
-
-def test_commands_of_the_page_are_ones_that_this_version_takes() -> None:
-    page = Path(__file__).parents[2] / "docs" / "published-outputs.md"
-    lines = re.findall(r"^astraios (import-outputs|report) (.*)$", page.read_text(), re.MULTILINE)
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert len(lines) >= 2
-    for verb, rest in lines:
-        commands[verb].make_context(verb, shlex.split(rest))
