@@ -138,9 +138,13 @@ class MinipackTask(Task[MiniTaskProblem]):
         return [self._score(name, slices[name]) for name in sorted(slices)]
 
     def _score(self, name: str, verdicts: Sequence[Verdict]) -> Score:
-        counted = [verdict for verdict in verdicts if verdict.outcome is not Outcome.FAULT]
-        passed = [float(verdict.outcome is Outcome.PASSED) for verdict in counted]
-        interval = bootstrap_mean(passed) if passed else None
+        counted: dict[str, list[bool]] = defaultdict(list)
+        for verdict in verdicts:
+            if verdict.outcome is not Outcome.FAULT:
+                counted[verdict.problem_id].append(verdict.outcome is Outcome.PASSED)
+        rates = [sum(passed) / len(passed) for passed in counted.values()]
+        interval = bootstrap_mean(rates) if rates else None
+        n_samples = sum(map(len, counted.values()))
         return Score(
             task=self.name,
             metric="pass@1",
@@ -148,9 +152,9 @@ class MinipackTask(Task[MiniTaskProblem]):
             value=interval.value if interval else None,
             low=interval.low if interval else None,
             high=interval.high if interval else None,
-            n_problems=len({verdict.problem_id for verdict in counted}),
-            n_samples=len(counted),
-            n_faults=len(verdicts) - len(counted),
+            n_problems=len(counted),
+            n_samples=n_samples,
+            n_faults=len(verdicts) - n_samples,
         )
 
     def perturbed(self, family: str) -> PerturbedTask:
