@@ -290,7 +290,7 @@ def method_pages() -> str:
         }
         said = "; ".join(words for trait, words in traits.items() if getattr(method, trait))
         rows.append(("it", said if method.batched else f"{said}; no generation by the engines"))
-        out.append(table(("", ""), [row for row in rows if row[1]]))
+        out.append(table((method.title, "of the method"), [row for row in rows if row[1]]))
     block = [
         (code(name), code(", ".join(one.attention_in)), code(one.attention_out),
          code(", ".join(one.mlp_in)), code(one.mlp_out))
