@@ -17,7 +17,14 @@ from typer.testing import CliRunner
 
 from astraios.cli import app
 from astraios.config import parse_yaml
-from astraios.errors import AstraiosError, ConfigError, DataError, ForeignRunError, UsageError
+from astraios.errors import (
+    AstraiosError,
+    ConfigError,
+    DataError,
+    ForeignRunError,
+    UnknownNameError,
+    UsageError,
+)
 from astraios.records import Cost, RunKind, Step
 from astraios.runs import Run
 from astraios.studies import changes, failures
@@ -277,13 +284,17 @@ def test_flags_of_a_run_reach_its_launcher(place: Path, monkeypatch: pytest.Monk
         (("--no-retry", "--retry-failed"), "contradict each other"),
         (("--max-memory", "lots"), "--max-memory"),
         (("--only", "method=loar"), "Did you mean 'lora'"),
+        (("--launcher", "locale"), "Did you mean 'local'"),
+        (("--launcher-option", "grace=3"), "grace"),
     ],
 )
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_flags_that_cannot_be_meant_are_told(
-    place: Path, arguments: tuple[str, ...], message: str
+    place: Path, arguments: tuple[str, ...], message: str, dry: tuple[str, ...]
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
-        said("run", "small.yaml", *arguments)
+    with pytest.raises((ConfigError, UnknownNameError), match=message):
+        said("run", "small.yaml", *arguments, *dry)
+    assert not (place / "runs").exists()
 
 
 def test_a_changed_study_is_refused_with_what_to_do(place: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,7 +166,10 @@ def run(
 
     read = read_study(study, overrides or [])
     root = out / read.name
+    options = _launcher_options(launcher, address, devices, launcher_option or [])
+    retrying = _retrying(no_retry, retry_failed)
     if dry_run:
+        _check_choices(read, launcher, options, only or ())
         _show_plan(read, root, data_dir, max_memory, [], False, as_json)
         return
     run_and_report(
@@ -176,12 +179,28 @@ def run(
         as_json,
         n_workers=jobs,
         launcher=launcher,
-        launcher_options=_launcher_options(launcher, address, devices, launcher_option or []),
+        launcher_options=options,
         max_memory_mib=_mib(max_memory),
         only=only or (),
-        **_retrying(no_retry, retry_failed),
+        **retrying,
         accept_changes=accept_changes,
     )
+
+
+def _check_choices(
+    study: Study, launcher: str, options: Mapping[str, Any], only: Sequence[str]
+) -> None:
+    """Refuse what a run would refuse of its options."""
+    from astraios import registry
+    from astraios.config import validate
+    from astraios.studies import launchers
+    from astraios.studies.plan import plan
+    from astraios.studies.selection import select
+
+    chosen = registry.load(launchers, "launcher", launcher)
+    validate(options, chosen.Options, source=f"options of launcher {launcher!r}")
+    if only:
+        select(plan(study), only)
 
 
 @study_app.command("resume")
