@@ -156,7 +156,12 @@ def below(base: type[BaseModel]) -> list[type[BaseModel]]:
         if not one.__name__.startswith("_") and one.__module__.startswith("astraios."):
             found[one] = None
         waiting += one.__subclasses__()
-    return sorted(found, key=lambda m: (m.__module__, inspect.getsourcelines(m)[1]))
+
+    # What is nearest to the package's own folder comes first: `records` before what stages add.
+    def place(model: type[BaseModel]) -> tuple[int, str, int]:
+        return model.__module__.count("."), model.__module__, inspect.getsourcelines(model)[1]
+
+    return sorted(found, key=place)
 
 
 def type_name(annotation: Any) -> str:
