@@ -47,8 +47,10 @@ NOTE = "<!-- Written by tools/reference.py from the code; edit that. -->\n"
 
 
 def cell(value: object) -> str:
-    """`value` as one cell of a table."""
-    return re.sub(r"\s*\n\s*", " ", str(value)).strip().replace("|", "\\|")
+    """`value` as one cell of a table; Python-Markdown leaves bars in code alone."""
+    text = re.sub(r"\s*\n\s*", " ", str(value)).strip()
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in parts)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -102,3 +102,14 @@ def test_every_other_part_is_listed(pages: dict[str, str]) -> None:
 def test_no_page_names_this_machine(pages: dict[str, str]) -> None:
     assert not [name for name, text in pages.items() if str(Path.home()) + "/" in text]
     assert not [name for name, text in pages.items() if str(REPOSITORY) in text]
+
+
+def test_rows_of_tables_have_as_many_cells_as_their_heads(pages: dict[str, str]) -> None:
+    """A bar in a default or a type would make one more."""
+
+    def n_cells(line: str) -> int:
+        return re.sub(r"`[^`]*`", "", line).replace("\\|", "").count("|")
+
+    for name, text in pages.items():
+        for block in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+            assert len({n_cells(line) for line in block.splitlines()}) == 1, (name, block)
