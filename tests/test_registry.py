@@ -84,6 +84,37 @@ def test_part_of_another_project_is_listed_and_loaded(package, install):
     assert registry.load(package, "tree", "elm") == "an elm"
 
 
+@pytest.mark.parametrize(
+    ("text", "point", "why"),
+    [
+        ("1 / 0", "forester:elm", "ZeroDivisionError: division by zero"),
+        ("import forester_notes", "forester:elm", "ImportError"),
+        ("", "forester:elm", "'elm'"),
+        ("", "forester", "'tree'"),
+        ("", "forester.gone:elm", "'forester"),
+    ],
+)
+def test_broken_part_of_another_project_is_named_with_its_project(
+    package, install, monkeypatch, text, point, why
+):
+    monkeypatch.delitem(sys.modules, "forester", raising=False)
+    install("forester_notes.py", "raise ImportError('nothing here')")
+    install("forester.py", text)
+    claim(install, package, "forestry", f"elm = {point}")
+    with pytest.raises(ConfigError, match=f"'elm' .* of forestry, .*{why}.*uninstall forestry"):
+        registry.load(package, "tree", "elm")
+
+
+def test_library_that_a_part_of_another_project_needs_is_told_as_of_ours(
+    package, install, monkeypatch
+):
+    monkeypatch.delitem(sys.modules, "forester", raising=False)
+    install("forester.py", "import no_such_library")
+    claim(install, package, "forestry", "elm = forester:elm")
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        registry.load(package, "tree", "elm")
+
+
 def test_entry_point_may_not_take_the_name_of_a_part(package, install):
     claim(install, package, "forestry", "oak = forester:elm")
     with pytest.raises(ConfigError, match="'oak' is both built in and the entry point 'forester:"):

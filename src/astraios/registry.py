@@ -71,11 +71,27 @@ def load(package: ModuleType, kind: str, name: str) -> Any:
 
     Raises:
         UnknownNameError: if there is no such part; names the nearest one.
+        ConfigError: if another project's part cannot be loaded.
+        ModuleNotFoundError: if it needs a library that is not installed.
     """
     if name in builtin_names(package):
         return getattr(import_module(f"{package.__name__}.{name}"), kind)
     outside = _outside(package)
     if name in outside:
-        loaded = outside[name].load()
-        return getattr(loaded, kind) if isinstance(loaded, ModuleType) else loaded
+        return _loaded(outside[name], kind)
     raise UnknownNameError(kind, name, names(package))
+
+
+def _loaded(point: EntryPoint, kind: str) -> Any:
+    try:
+        loaded = point.load()
+        return getattr(loaded, kind) if isinstance(loaded, ModuleType) else loaded
+    except Exception as error:  # whatever the code of another project raises
+        own = point.module.partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and (error.name or own).partition(".")[0] != own:
+            raise
+        project = point.dist.name if point.dist else "a project"
+        raise ConfigError(
+            f"{kind} {point.name!r} is the entry point {point.value!r} of {project}, which could "
+            f"not be loaded: {type(error).__name__}: {error}; mend it or uninstall {project}"
+        ) from error
