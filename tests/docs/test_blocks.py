@@ -6,16 +6,19 @@ import ast
 import json
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 import yaml
 from tests.docs.pages import REPOSITORY, Block, blocks, hand_written, tool
+from typer.testing import CliRunner
 
 from astraios.cli import app
 from astraios.cli.parts import PACKAGES
@@ -23,8 +26,11 @@ from astraios.config import parse_yaml
 from astraios.data.building.config import BuildConfig
 from astraios.data.config import PackConfig
 from astraios.studies.checks import check
+from astraios.studies.presets import names as studies
+from astraios.studies.presets import read_study
 from astraios.studies.study import Study
 from astraios.training.config import TrainingConfig
+from astraios.training.recipes import RECIPES, read_recipe
 
 LANGUAGES = {"python", "bash", "console", "yaml", "toml", "text"}
 OTHERS = {"export", "git", "apt-get", "sh", "vllm", "/opt/vllm/bin/pip"}
@@ -111,6 +117,55 @@ def test_commands_exist_and_take_what_they_are_given(block: Block) -> None:
     assert found
     for line in found:
         read_command(line)
+
+
+NAMED = [
+    words
+    for block in blocks("bash", "console")
+    if block.page != "docs/migration.md"  # tests/test_migration.py does more with these
+    for line in lines(block)
+    if (words := words_of(line))[:1] == ["astraios"] or "astraios" in words[:9]
+]
+"""Commands of ours, as lists of words, whatever starts them."""
+
+
+def named(*verb: str) -> list[list[str]]:
+    """What is given to a verb, wherever it is called."""
+    tails = [words[words.index("astraios") + 1 :] for words in NAMED]
+    return [tail[len(verb) :] for tail in tails if tail[: len(verb)] == list(verb)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [w for w in named("study", "plan") + named("study", "run") if w[0] in studies()],
+    ids=str,
+)
+def test_shipped_studies_take_the_changes_that_pages_make(words: list[str]) -> None:
+    read = read_study(words[0], [word for word in words[1:] if re.match(r"[a-z_.]+=", word)])
+    check(read)
+
+
+@pytest.mark.parametrize("words", [w for w in named("train") if w[0] in RECIPES], ids=str)
+def test_recipes_take_the_changes_that_pages_make(words: list[str]) -> None:
+    config = read_recipe(words[0], [word for word in words[1:] if re.match(r"[a-z_.]+=", word)])
+    assert f"method={config.method}" in words
+
+
+OF_THE_READER = re.compile(r"'runs/|'constant'")
+"""Runs, and an engine, that only a reader of the page has."""
+
+
+@pytest.mark.parametrize(
+    "words", [w for w in named("eval") if not OF_THE_READER.search(str(w))], ids=str
+)
+def test_evaluations_can_be_told(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASTRAIOS_VLLM_PYTHON", sys.executable)
+    told = CliRunner().invoke(app, ["eval", *words, "--dry-run", "--json"])
+    assert told.exit_code == 0, (told.output, told.exception)
+    assert json.loads(told.stdout)["model"]
 
 
 @pytest.mark.parametrize("block", blocks("bash"), ids=str)
