@@ -23,6 +23,20 @@ from astraios.errors import AstraiosError, DataError, MissingDataError, StorageE
 R = TypeVar("R", bound=BaseModel)
 
 
+def check_holds(source: str | Path, *names: str) -> None:
+    """Whether the folder `source`, if it is one here, holds any of the files `names`.
+
+    Raises:
+        MissingDataError: if it holds none; names the folder just below that does.
+    """
+    folder = Path(source)
+    if not folder.is_dir() or any((folder / name).is_file() for name in names):
+        return
+    below = sorted(path.parent for name in names for path in folder.glob(f"*/{name}"))
+    hint = f"; did you mean {str(below[0])!r}?" if below else ""
+    raise MissingDataError(f"folder {str(source)!r} holds no {' or '.join(names)}{hint}")
+
+
 @contextlib.contextmanager
 def storage(path: Path) -> Iterator[None]:
     """Turn a full disk or a refused write into a `StorageError` that names `path`."""

@@ -257,6 +257,15 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         load_tokenizer(tmp_path / "nowhere")
 
 
+def test_a_folder_above_the_tokenizer_is_told_where_it_is(saved: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    for path in saved.iterdir():
+        (run / "model" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(MissingDataError, match=r"run' holds no config.json.*mean '.*run/model'\?"):
+        load_tokenizer(run)
+
+
 def test_a_damaged_tokenizer_is_named(saved: Path, tmp_path: Path) -> None:
     folder = tmp_path / "damaged"
     folder.mkdir()

@@ -16,11 +16,19 @@ pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'"
 
 from transformers import AutoTokenizer, OlmoConfig, OlmoForCausalLM
 
-from astraios.errors import DataError, ForeignRunError, MethodError, StorageError, TrainingError
+from astraios.errors import (
+    DataError,
+    ForeignRunError,
+    MethodError,
+    MissingDataError,
+    StorageError,
+    TrainingError,
+)
 from astraios.files import read_records
 from astraios.records import Step
 from astraios.runs import is_done
 from astraios.training import _recorder
+from astraios.training.base import load_base
 from astraios.training.checkpoints import read_best
 from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.tune import ADAPTER, tune
@@ -80,6 +88,16 @@ def test_a_tokenizer_without_an_end_of_text_is_told(base: Path, tmp_path: Path) 
     tokenizer.save_pretrained(endless)
     with pytest.raises(DataError, match=r"endless.*has no end-of-text token; set its eos_token"):
         tune(config(), tmp_path / "run", base=endless)
+
+
+def test_a_folder_above_the_base_is_told_where_it_is(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model").symlink_to(base)
+    with pytest.raises(MissingDataError, match=r"holds no config.json; .*mean '.*mine/model'\?"):
+        load_base(tmp_path / "mine")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingDataError, match=r"empty' holds no config.json$"):
+        load_base(tmp_path / "empty")
 
 
 def test_a_base_without_the_targets_of_a_method_is_told(base: Path, tmp_path: Path) -> None:

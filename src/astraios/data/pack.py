@@ -28,7 +28,7 @@ from astraios.data.config import DataConfig, PackConfig
 from astraios.data.sources import find_corpus
 from astraios.data.tokens import Encoder, TrainingText, templated
 from astraios.errors import ConfigError, DataError, MissingDataError
-from astraios.files import read_json
+from astraios.files import check_holds, read_json
 from astraios.measure import Meter
 from astraios.progress import Progress, silent
 from astraios.records import Cost, InstructionRecord, RunKind
@@ -107,6 +107,7 @@ def load_tokenizer(source: str | Path, revision: str | None = None) -> Any:
     """
     from transformers import AutoTokenizer
 
+    check_holds(source, "config.json", "tokenizer_config.json", "tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             source, revision=revision, trust_remote_code=False

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from astraios.errors import DataError, MissingDataError, TrainingError
+from astraios.files import check_holds
 from astraios.training.config import BasePrecision
 from astraios.training.processes import processes
 
@@ -34,6 +35,7 @@ def load_base(
         DataError: if it is there and cannot be read.
         TrainingError: if bitsandbytes is needed and not installed.
     """
+    check_holds(source, "config.json")
     how: dict[str, Any] = {"dtype": torch.float32}
     if precision == "bf16":
         how = {"dtype": torch.bfloat16}
