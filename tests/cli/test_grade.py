@@ -190,6 +190,16 @@ def test_a_cache_that_cannot_be_used_is_told_once(grade, texts, monkeypatch, tmp
     assert done.stderr.count("cannot be used") == 1
 
 
+def test_graded_texts_are_shown_beside_their_verdicts(grade, texts, tmp_path):
+    outcomes(grade(texts, "--json"))
+    command = [sys.executable, "-m", "astraios", "show", str(tmp_path / "run")]
+    shown = subprocess.run(
+        [*command, "--problem", "Python/0"], capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(r"=== completion 0, turn 0, given: (passed|failed)", shown), shown
+    assert texts[0][0].strip() in shown
+
+
 def test_extra_tests_decide_too(grade, texts, tmp_path):
     extra = tmp_path / "extra.jsonl"
     extra.write_text(json.dumps({"task_id": "Python/0", "test": "assert False"}) + "\n")

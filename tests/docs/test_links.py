@@ -14,8 +14,6 @@ from tests.docs.pages import DOCS, REPOSITORY, hand_written, tool
 
 NAV = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
 MENTION = re.compile(r"\bdocs/[\w/-]+\.md\b")
-MISNAMED = {"docs/add-a-metric.md"}
-"""In the docstring of `astraios.analysis.metrics`; it lies in `docs/how-to/`."""
 SOURCES = ("src", "tests", "benchmarks", "examples", "experiments", "tools")
 
 
@@ -84,6 +82,6 @@ def test_pages_that_the_code_names_are_there(folder: str) -> None:
         for path in sorted((REPOSITORY / folder).rglob("*"))
         if path.suffix in (".py", ".yaml", ".md") and path.name != Path(__file__).name
         for named in MENTION.findall(path.read_text(encoding="utf-8"))
-        if not (REPOSITORY / named).exists() and named not in MISNAMED
+        if not (REPOSITORY / named).exists()
     ]
     assert missing == []

@@ -26,7 +26,8 @@ def manifest_text(record: Manifest) -> str:
 def problem(folder: Path, problem_id: str) -> dict[str, Any]:
     """Everything the run knows of one problem: card, prompts, samples, verdicts.
 
-    `folder` may be a generation run or a judged one; the other is looked up beside it.
+    `folder` may be a generation run or a judged one, and the other is looked up beside it; or a
+    graded file's, which holds both.
 
     Raises:
         DataError: if the run has no such problem; names the nearest.
@@ -38,7 +39,7 @@ def problem(folder: Path, problem_id: str) -> dict[str, Any]:
         )
     asked, judged = folder, [folder]
     if kind is RunKind.JUDGE:
-        asked = folder.parent
+        asked = folder if (folder / "samples.jsonl").exists() else folder.parent
     else:
         judged = sorted(path.parent for path in folder.glob(f"judged-*/{runs.MANIFEST}"))
     prompts = list(files.read_records(asked / "prompts.jsonl", Prompt))

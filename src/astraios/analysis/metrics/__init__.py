@@ -3,7 +3,7 @@
 Every public module exports a `metric`. It says what each problem contributes (`parts`) and how the
 contributions of all problems become one number (`value`); the interval, the average over seeds and
 the table come by themselves. Names of other projects come through entry points in the group
-`astraios.analysis.metrics`; `docs/add-a-metric.md` shows one.
+`astraios.analysis.metrics`; `docs/how-to/add-a-metric.md` shows one.
 """
 
 from __future__ import annotations
