@@ -381,6 +381,9 @@ def test_empty_and_foreign_trees_are_refused(outputs: Outputs, tmp_path: Path) -
         (("--models", "2b"), "unknown published model '2b'"),
         (("--tasks", "humanevalsynthesize-python@original"), "which edition"),
         (("--tasks", "devign"), "none of them of the tasks"),
+        (("--tasks", ""), "names no task or model"),
+        (("--models", ","), "names no task or model"),
+        (("--sandbox", "foo"), "unknown sandbox level 'foo'"),
     ],
 )
 def test_unknown_choices_are_refused(outputs: Outputs, options: tuple[str, ...], why: str) -> None:
@@ -389,6 +392,15 @@ def test_unknown_choices_are_refused(outputs: Outputs, options: tuple[str, ...],
     assert refused.status == 2
     assert why in refused.stderr
     assert not outputs.out.exists()
+
+
+def test_pattern_that_excludes_nothing_is_told(outputs: Outputs) -> None:
+    outputs.write(PATHS["defect"], answers("defect"))
+    done = outputs.run("--no-judge", "--exclude", "syn-*", "--exclude", "*.txt")
+    assert "--exclude 'syn-*' matches no file" in done.stderr
+    outputs.write("notes.txt", "words")
+    done = outputs.run("--no-judge", "--exclude", "*.txt")
+    assert "matches no file" not in done.stderr
 
 
 def test_folder_of_something_else_is_left_alone(outputs: Outputs) -> None:

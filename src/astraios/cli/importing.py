@@ -142,6 +142,8 @@ def _tell_files(planned: Plan, say: Any) -> None:
     say(f"{tree.root}: {len(tree.cells)} of {n_grid} cells have a file")
     if tree.n_left_out:
         say(f"Files left out, as asked: {tree.n_left_out}")
+    for pattern in tree.idle:
+        say(f"--exclude {pattern!r} matches no file")
     _list(say, "Files that hold nothing that is scored", tree.set_aside)
     copies = [(path, f"holds the same as {same}") for path, same in tree.copies]
     _list(say, "Copies", copies)

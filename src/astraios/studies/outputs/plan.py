@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from astraios.errors import DataError, MissingDataError
+from astraios.sandbox.levels import check_name
 from astraios.studies.outputs.tree import TASKS, Tree, Wanted, scan
 
 __all__ = ["Plan", "Request", "plan", "task_place"]
@@ -55,8 +56,10 @@ def plan(request: Request) -> Plan:
 
     Raises:
         MissingDataError: if there is no such folder, or nothing in it that is asked for.
+        UnknownNameError: if there is no such level of isolation.
         DataError: if `strict`, and a file cannot be used; names all of them.
     """
+    check_name(request.sandbox)
     tree = scan(
         request.outputs,
         request.wanted,

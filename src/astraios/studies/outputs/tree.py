@@ -98,6 +98,8 @@ class Tree:
     """File, and the one with the same answers that counts."""
     n_left_out: int
     """Files of cells that were not asked for, and excluded ones."""
+    idle: tuple[str, ...] = ()
+    """Patterns of `exclude` that no file matches."""
 
 
 def wanted(task_names: Iterable[str] = (), model_names: Iterable[str] = ()) -> Wanted:
@@ -109,7 +111,7 @@ def wanted(task_names: Iterable[str] = (), model_names: Iterable[str] = ()) -> W
 
     Raises:
         UnknownNameError: for a name that is none.
-        ConfigError: for a task with an edition: it follows from the outputs.
+        ConfigError: for no name, and for a task with an edition: it follows from the outputs.
     """
     chosen = dict.fromkeys(_task_name(name) for name in _parted(task_names))
     models = {
@@ -147,10 +149,13 @@ def scan(
     found: dict[tuple[PublishedModel, str], list[Path]] = {}
     unrecognised, set_aside = [], []
     n_left_out = n_files = n_known = 0
+    used: set[str] = set()
     for path, fault in _files(root, out):
         n_files += 1
         inner = PurePosixPath(path.relative_to(root).as_posix())
-        if any(fnmatch(inner.name, one) or fnmatch(str(inner), one) for one in exclude):
+        matched = {one for one in exclude if fnmatch(inner.name, one) or fnmatch(str(inner), one)}
+        if matched:
+            used |= matched
             n_left_out += 1
             continue
         if fault:
@@ -189,7 +194,13 @@ def scan(
         files = tuple(path for path, same in distinct.items() if path == same)
         cells.append(Cell(model, task, files))
     return Tree(
-        root, tuple(cells), tuple(unrecognised), tuple(set_aside), tuple(copies), n_left_out
+        root,
+        tuple(cells),
+        tuple(unrecognised),
+        tuple(set_aside),
+        tuple(copies),
+        n_left_out,
+        tuple(one for one in exclude if one not in used),
     )
 
 
@@ -282,7 +293,10 @@ def _contents(path: Path) -> str:
 
 def _parted(names: Iterable[str]) -> Iterator[str]:
     for name in names:
-        yield from filter(None, (part.strip() for part in name.split(",")))
+        parts = [part.strip() for part in name.split(",")]
+        if not any(parts):
+            raise ConfigError(f"{name!r} names no task or model; leave the option out for all")
+        yield from filter(None, parts)
 
 
 def _task_name(name: str) -> str:
