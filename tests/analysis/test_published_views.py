@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from astraios import registry
 from astraios.analysis import views
-from astraios.analysis.figures import Figure, svg
+from astraios.analysis.figures import Figure, drawn
 from astraios.analysis.frames import Frames, read_frames
 from astraios.analysis.published_numbers import KEYS, published_numbers
 from astraios.analysis.report import write_report
@@ -237,9 +237,9 @@ def test_comprehension_figure_has_gaps_where_cells_are_empty(frames: Frames) -> 
     assert data["devign", "f1", "starcoderbase-1b", "lora"] == 0.3
     assert ("devign", "accuracy", "starcoderbase-1b", "fft") not in data
     assert "5 of 8 cells were not judged" in figure.caption
-    drawn = svg(figure, "comprehension")
+    svg = drawn(figure, "comprehension")["svg"].decode()
     for text in ("Defect detection", "Defect detection, one example", "best guess", "1b", "16b"):
-        assert text in drawn
+        assert text in svg
 
 
 def test_comprehension_table_shows_what_a_quirk_changes(frames: Frames) -> None:

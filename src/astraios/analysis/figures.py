@@ -163,11 +163,6 @@ def thinned(frame: pd.DataFrame, most: int = 200) -> pd.DataFrame:
     return frame.iloc[sorted({*range(0, len(frame), step), len(frame) - 1})] if step > 1 else frame
 
 
-def svg(figure: Figure, name: str) -> str:
-    """The figure as a complete SVG document; equal data give equal bytes."""
-    return drawn(figure, name)["svg"].decode()
-
-
 def drawn(figure: Figure, name: str, formats: Iterable[str] = ("svg",)) -> dict[str, bytes]:
     """The figure in `formats`, drawn once; equal data give equal bytes.
 

@@ -191,12 +191,6 @@ class Frames:
         return bool(len(self.problems)) and int(seeds.nunique().max()) > 1
 
     @cached_property
-    def several_slices(self) -> bool:
-        """Whether some pass@1 task has parts that are worth telling apart."""
-        slices = self._plain_problems.groupby("task", observed=True)["slice"].nunique()
-        return bool(len(slices)) and int(slices.max()) > 1
-
-    @cached_property
     def priced(self) -> bool:
         """Whether the trained parameters of some method judged on the headline task are known."""
         return self._on_headline(self.trainable)

@@ -41,7 +41,6 @@ NEEDS = MappingProxyType(
         "several_models": "base models of more than one size",
         "several_seeds": "more than one training seed",
         "several_methods": "more than one method",
-        "several_slices": "a task with more than one slice",
     }
 )
 """What a view may need of the frames, in words for the reader of a report that lacks it."""

@@ -231,7 +231,7 @@ class Memory:
             elif not ptr.off.coef:
                 fits = st.is_le(amount, Num((room - ptr.off.off * ptr.unit) // unit))
             else:
-                total = self.sum(st, Num(0).plus(0) if False else ptr.off, n)
+                total = self.sum(st, ptr.off, n)
                 fits = st.is_le(total, Num(room)) if ptr.unit == 1 else True
         elif region.unit == unit and not ptr.off.coef and ptr.off.off * ptr.unit % unit == 0:
             fits = st.is_le(amount.plus(ptr.off.off * ptr.unit // unit), region.size)
