@@ -12,7 +12,7 @@ import pytest
 from astraios import registry
 from astraios.analysis import style, views
 from astraios.analysis.comparison import LEVEL, difference
-from astraios.analysis.figures import FORMATS, Figure, drawn, inline, svg
+from astraios.analysis.figures import FORMATS, Figure, drawn, inline
 from astraios.analysis.frames import Frames, read_frames
 from astraios.analysis.report import ReportPaths
 from astraios.analysis.tables import Table
@@ -29,6 +29,10 @@ NAMES = registry.names(views)
 def render(name: str, frames: Frames) -> Table | Figure | None:
     view: View = registry.load(views, "view", name)
     return None if view.lacks(frames) else view.render(frames)
+
+
+def svg(figure: Figure, name: str) -> str:
+    return drawn(figure, name)["svg"].decode()
 
 
 @pytest.fixture(scope="module")
