@@ -76,6 +76,13 @@ def test_every_table_and_figure_is_a_file(report: ReportPaths) -> None:
     assert report.index.name == "index.html"
 
 
+def test_file_in_the_place_of_the_report_is_kept(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(RunError, match="mine' is a file; name a folder"):
+        write_report(study, tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_formats_of_figures_can_be_chosen(make_study: MakeStudy) -> None:
     root = make_study(methods=("lora",), n_problems=3)
     paths = write_report(root, formats=("pdf",))

@@ -117,7 +117,7 @@ def write_report(
         ConfigError: if there is no such format.
         MissingDataError: if `root` is no folder or holds no runs.
         DataError: if a record is torn or of another version.
-        RunError: if `out` holds something that is no report.
+        RunError: if `out` is a file, or holds something that is no report.
         StorageError: if it cannot be written.
     """
     formats = tuple(formats)
@@ -125,6 +125,8 @@ def write_report(
         if kind not in FORMATS:
             raise ConfigError(f"unknown format of figures {kind!r}; known: {', '.join(FORMATS)}")
     folder = out or root / "report"
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{str(folder)!r} is a file; name a folder for the report")
     if folder.exists() and not (folder / "index.html").exists() and any(folder.iterdir()):
         raise RunError(
             f"{str(folder)!r} holds files that are no report and would be lost; "
