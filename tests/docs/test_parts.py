@@ -203,5 +203,5 @@ def test_the_tutorial_on_grading_does_what_it_says(
             assert "pass@1" in done.output
             assert "50.00" in done.output
         if "--problem" in line:
-            assert "sample 0" in done.output
+            assert "completion 0" in done.output
     assert (tmp_path / "graded" / "scores.json").exists()
