@@ -69,6 +69,7 @@ MAY_IMPORT = MappingProxyType(
         "studies": LIGHT | MODELS | {"evaluation"},
         # beside the rows
         "analysis": ROW_0,
+        "testing": LIGHT | {"methods", "generation", "evaluation", "peft"},
         # row 5
         "cli": LIGHT | MODELS | {"evaluation", "studies", "analysis"},
         "__main__": frozenset({"cli"}),
@@ -78,13 +79,13 @@ MAY_IMPORT = MappingProxyType(
 
 ONLY_IN = MappingProxyType(
     {
-        "torch": MODELS | {"studies", "cli"},
-        "transformers": MODELS | {"studies"},
-        "peft": {"methods"},
+        "torch": MODELS | {"studies", "cli", "testing"},
+        "transformers": MODELS | {"studies", "testing"},
+        "peft": {"methods", "testing"},
         "accelerate": {"training"},
         "bitsandbytes": {"training"},
         "safetensors": {"methods", "training"},
-        "tokenizers": MODELS,
+        "tokenizers": MODELS | {"testing"},
         "vllm": {"generation"},
         "httpx2": {"generation"},
         "datasets": {"data"},
@@ -100,6 +101,7 @@ ONLY_IN = MappingProxyType(
         "polars": {"analysis"},
         "matplotlib": {"analysis"},
         "jinja2": {"analysis", "data", "generation"},
+        "pytest": {"testing"},
         "typer": {"cli"},
         "rich": {"cli"},
     }

@@ -18,7 +18,8 @@
         ├── SandboxError            (RuntimeError)       the sandbox died or is too weak
         ├── TrainingError           (RuntimeError)       out of memory, and
         │   └── DivergedError                            a loss that left where it began, or is none
-        └── EngineError             (RuntimeError)       an engine died or answered nonsense
+        ├── EngineError             (RuntimeError)       an engine died or answered nonsense
+        └── ContractError           (AssertionError)     a part does not keep what its kind promises
 
 A message says what was seen, what was expected and what to do about it. Every leaf also inherits
 the standard exception that a caller who does not know Astraios would catch.
@@ -128,3 +129,7 @@ class DivergedError(TrainingError):
 
 class EngineError(WorkError, RuntimeError):
     """A generation engine died or answered what it should not."""
+
+
+class ContractError(WorkError, AssertionError):
+    """A part does not keep what every part of its kind promises; see `astraios.testing`."""

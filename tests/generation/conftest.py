@@ -11,18 +11,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="generation needs torch")
 transformers = pytest.importorskip("transformers", reason="generation needs transformers")
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers  # noqa: E402
+from tokenizers import Tokenizer, decoders, models, normalizers, trainers  # noqa: E402
 
 from astraios.generation import Model  # noqa: E402
-from astraios.records import Prompt  # noqa: E402
 from astraios.studies.serving import load_tuned  # noqa: E402
+from astraios.testing import byte_tokenizer  # noqa: E402
+from astraios.testing.engines import TEXTS, some_prompts  # noqa: E402
 
-TEXTS = (
-    "def add(x, y):\n    return x + y\n",
-    "for i in range(10):\n    total += i\n",
-    "Question: write a function\n\nAnswer:\ndef f(x):\n",
-    "naïve café 数 déjà vu\n",
-)
 N_POSITIONS = 96
 
 
@@ -37,17 +32,7 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def tokenizer():
     """Byte-level, as StarCoder's; no padding token."""
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<|endoftext|>", "<fim>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    inner.train_from_iterator(TEXTS * 4, trainer)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|endoftext|>")
+    return byte_tokenizer(TEXTS)
 
 
 @pytest.fixture(scope="session")
@@ -200,12 +185,4 @@ def _tuned(method: Any, model: Any) -> Any:
 @pytest.fixture(scope="session")
 def make_prompts():
     """Builds so many prompts."""
-    return _prompts
-
-
-def _prompts(n: int, **fields: Any) -> list[Prompt]:
-    """Prompts of many lengths, in no order of length."""
-    return [
-        Prompt(problem_id=f"t/{i}", text=f"def f{i}(x):" + " x + 1" * ((i * 7) % 11), **fields)
-        for i in range(n)
-    ]
+    return some_prompts

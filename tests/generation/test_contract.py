@@ -15,8 +15,9 @@ from astraios.generation.engines.replay import ReplayEngine
 from astraios.generation.engines.vllm import VLLMEngine
 from astraios.records import Prompt
 from astraios.studies.serving import load_tuned
+from astraios.testing import check_engine
+from astraios.testing import engines as contract
 
-from . import contract
 from .server.serving import ENGINES
 
 torch = pytest.importorskip("torch")
@@ -67,11 +68,15 @@ def test_engine_keeps_the_contract(engine, name, served, prompts, tmp_path):
         contract.stops_end(opened, reference, prompts)
         contract.seeds_decide(opened, prompts)
         contract.resumes(opened, prompts, contract.SAMPLED)
-        contract.empty_is_refused(opened, prompts)
-        contract.twins_are_refused(opened, prompts)
+        contract.refuses_empty(opened, prompts)
+        contract.refuses_twins(opened, prompts)
         contract.tokens_equal(opened, reference, prompts)
         if engine != "openai":
             contract.likelihoods_equal(opened, reference, prompts)
+
+
+def test_the_engine_that_others_are_held_to_keeps_the_whole_contract():
+    assert len(check_engine("hf").held) == len(contract.CONTRACT)
 
 
 @pytest.mark.parametrize("engine", SERVED)

@@ -26,8 +26,8 @@ from astraios.generation.engines.hf import HFEngine
 from astraios.generation.engines.vllm import VLLMEngine
 from astraios.records import Finish, Prompt
 from astraios.studies.serving import load_tuned
+from astraios.testing import engines as contract
 
-from . import contract
 from .server.running import APP
 
 torch = pytest.importorskip("torch")

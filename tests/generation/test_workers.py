@@ -15,8 +15,7 @@ from astraios.errors import ConfigError, DataError, EngineError, MissingDataErro
 from astraios.generation.engines._workers import WorkersEngine
 from astraios.generation.engines.hf import HFEngine
 from astraios.records import Prompt, Sampling
-
-from . import contract
+from astraios.testing import engines as contract
 
 torch = pytest.importorskip("torch")
 
@@ -68,7 +67,7 @@ def test_they_keep_the_contract_of_engines(one, two, make_prompts):
     contract.resumes(two, prompts, contract.SAMPLED)
     contract.tokens_equal(two, one, prompts)
     contract.likelihoods_equal(two, one, prompts)
-    contract.empty_is_refused(two, prompts)
+    contract.refuses_empty(two, prompts)
 
 
 def test_what_is_there_already_is_not_asked_again(one, two, make_prompts):

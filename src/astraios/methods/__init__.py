@@ -97,6 +97,9 @@ class Method(ABC):
     """Whether virtual tokens come before a row."""
     isolates: bool = True
     """Whether documents of one row can be kept apart, each with what the method adds."""
+    alters_base: bool = False
+    """Whether it moves something out of the base's frozen weights: switched off, it leaves a rest
+    that is not the base."""
 
     @abstractmethod
     def apply(self, model: nn.Module, options: Mapping[str, Any] | None = None) -> nn.Module:

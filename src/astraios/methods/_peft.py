@@ -58,6 +58,7 @@ class PeftMethod(Method):
     trains_base: bool = False
     adds_tokens: bool = False
     isolates: bool = True
+    alters_base: bool = False
 
     # --- the contract -------------------------------------------------------------------------
 

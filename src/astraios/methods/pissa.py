@@ -22,6 +22,7 @@ method = PeftMethod(
     paper="Meng et al. 2024, arXiv:2404.02948",
     peft_type="LORA",
     mergeable=True,
+    alters_base=True,
     defaults={
         "r": 16,
         "lora_alpha": 16,
