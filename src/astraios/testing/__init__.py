@@ -14,13 +14,17 @@ torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astraios.errors import MissingToolError
 from astraios.testing._contract import Kept, NotApplicable, Property, checked
-from astraios.testing._tiny import byte_tokenizer, tiny_batch, tiny_config, tiny_model
+from astraios.testing._tiny import (
+    byte_tokenizer,
+    needs_torch,
+    tiny_batch,
+    tiny_config,
+    tiny_model,
+)
 
 if TYPE_CHECKING:
     from astraios.testing.languages import Examples
@@ -34,7 +38,6 @@ __all__ = [
     "check_language",
     "check_method",
     "check_task",
-    "needs_torch",
     "tiny_batch",
     "tiny_config",
     "tiny_model",
@@ -124,17 +127,3 @@ def check_engine(
 
     with engines.subject(name, options, base_model) as made:
         return checked(f"engine {name!r}", engines.CONTRACT, made)
-
-
-def needs_torch(what: str) -> None:
-    """Refuse to go on without the libraries of `astraios[train]`.
-
-    Raises:
-        MissingToolError: naming the first that is missing, and what to install.
-    """
-    for library in ("torch", "transformers", "peft"):
-        if find_spec(library) is None:
-            raise MissingToolError(
-                f"{what} tried with {library}, which is not installed: pip install "
-                "'astraios[train]'"
-            )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from astraios.errors import MissingToolError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["byte_tokenizer", "tiny_batch", "tiny_config", "tiny_model"]
+__all__ = ["byte_tokenizer", "needs_torch", "tiny_batch", "tiny_config", "tiny_model"]
 
 _SIZES = MappingProxyType(
     {
@@ -125,3 +128,17 @@ def byte_tokenizer(texts: tuple[str, ...], vocabulary: int = 320) -> Any:
     )
     inner.train_from_iterator(texts * 4, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|endoftext|>")
+
+
+def needs_torch(what: str) -> None:
+    """Refuse to go on without the libraries of `astraios[train]`.
+
+    Raises:
+        MissingToolError: naming the first that is missing, and what to install.
+    """
+    for library in ("torch", "transformers", "peft"):
+        if find_spec(library) is None:
+            raise MissingToolError(
+                f"{what} tried with {library}, which is not installed: pip install "
+                "'astraios[train]'"
+            )

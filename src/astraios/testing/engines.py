@@ -22,7 +22,7 @@ from astraios.generation import Engine, Model, engines
 from astraios.generation.keys import key, prompt_sha, wanted
 from astraios.records import Finish, Prompt, Sample, Sampling
 from astraios.testing._contract import NotApplicable, Property, properties, refused, require
-from astraios.testing._tiny import byte_tokenizer, tiny_model
+from astraios.testing._tiny import byte_tokenizer, needs_torch, tiny_model
 
 __all__ = [
     "CONTRACT",
@@ -288,8 +288,11 @@ def subject(
 
     Raises:
         UnknownNameError: if there is no such engine.
+        MissingToolError: for one that runs a model, without torch.
     """
     engine: type[Engine] = registry.load(engines, "engine", name)
+    if engine.runs_model:
+        needs_torch("engines that run a model are")
     with tempfile.TemporaryDirectory() as scratch:
         if base_model is None and engine.runs_model:
             base_model = str(_stored(Path(scratch) / "base"))

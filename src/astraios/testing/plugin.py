@@ -98,7 +98,7 @@ def _is_there(kind: str, name: str) -> None:
     """Refuse a name that nobody has, once and not for every property."""
     from astraios import languages, methods, registry, tasks
     from astraios.generation import engines
-    from astraios.testing import needs_torch
+    from astraios.testing._tiny import needs_torch
 
     if kind == "method":
         needs_torch("methods are")
