@@ -280,6 +280,14 @@ class Frames:
         return self.costs[(self.costs["kind"] == RunKind.TRAIN) & self.costs["counted"].eq(True)]
 
     @cached_property
+    def generations(self) -> pd.DataFrame:
+        """Costs of the generations that count, each under the task that its verdicts go by."""
+        tasks = {where(self.root, e.samples): e.arm.task for e in self.evaluations}
+        counted = (self.costs["kind"] == RunKind.GENERATE) & self.costs["folder"].isin(list(tasks))
+        own = self.costs[counted]
+        return own.assign(task=own["folder"].map(tasks))
+
+    @cached_property
     def trainable(self) -> pd.DataFrame:
         """Trainable parameters of every tuned model: of trainings here, else of `arms.jsonl`.
 

@@ -11,7 +11,6 @@ from astraios.analysis import style
 from astraios.analysis.columns import rows_of
 from astraios.analysis.quantities import show_count, show_hours, show_memory
 from astraios.errors import ConfigError
-from astraios.records import RunKind
 
 if TYPE_CHECKING:
     from astraios.analysis.frames import Frames
@@ -33,9 +32,9 @@ class Price:
     memory_mib: float | None
     """Highest peak of the trainings, whatever their seed."""
     hours: float | None
-    """Wall time of one training, mean over seeds."""
+    """Wall time of one training, mean over the seeds of which it was measured."""
     tokens_per_s: float | None
-    """Tokens generated a wall second, all recorded generations together."""
+    """Tokens generated a wall second, all measured generations of what counts together."""
     latency_s: float | None
     """Wall seconds of generation per completion, likewise."""
     mergeable: bool | None
@@ -212,24 +211,26 @@ def prices(frames: Frames, mergeable: Mergeable) -> dict[tuple[str, str], Price]
 def _train_costs(frames: Frames) -> dict[tuple[str, str], tuple[float | None, float | None]]:
     found = {}
     for (model, method), own in frames.tunings.groupby(["model", "method"]):
-        memory, hours = float(own["peak_mib"].max()), float(own["wall_s"].mean()) / 3600
+        wall = own["wall_s"].astype("float64")
+        memory, hours = float(own["peak_mib"].max()), float(wall[wall > 0].mean()) / 3600
         found[str(model), str(method)] = (_known(memory), _known(hours))
     return found
 
 
 def _generation_costs(frames: Frames) -> dict[tuple[str, str], tuple[float | None, float | None]]:
-    """Tokens a second and seconds a completion."""
-    costs = frames.costs[frames.costs["kind"] == RunKind.GENERATE]
+    """Tokens a second and seconds a completion, of the generations whose time was measured."""
     keys = ["model", "method", "seed", "task"]
     judged = frames.outcomes.groupby(keys)["n"].sum().rename("n_completions").reset_index()
-    both = costs.merge(judged, on=keys, how="inner")
+    both = frames.generations.merge(judged, on=keys, how="inner")
+    both = both[both["wall_s"] > 0]
     found = {}
     for (model, method), own in both.groupby(["model", "method"]):
-        wall, tokens = float(own["wall_s"].sum()), float(own["n_tokens"].sum())
+        counted = own[own["n_tokens"] > 0]
+        wall, tokens = float(counted["wall_s"].sum()), float(counted["n_tokens"].sum())
         n = float(own["n_completions"].sum())
         found[str(model), str(method)] = (
             _known(tokens / wall) if wall > 0 else None,
-            _known(wall / n) if n > 0 else None,
+            _known(float(own["wall_s"].sum()) / n) if n > 0 else None,
         )
     return found
 

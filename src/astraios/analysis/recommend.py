@@ -4,7 +4,7 @@ Of the models that keep within every limit, the one with the highest score leads
 may, but is never recommended. Each other one is compared with it on the same problems; p-values are
 adjusted over all pairs of them (Holm 1979), which stays valid though the leader was picked after
 the fact. Those that cannot be told from it are left, and of these the ones that no other dominates:
-as high a score at no higher cost.
+as high a score at no higher cost. A cost that is not known of one of two is not "no higher".
 
 Costs are those recorded: parameters trained, peak memory and wall time of training, and the size of
 the base where there are several. Measured ones count as different from 5 % on.
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MEASURED_APART = 0.05
 """Share by which two measured costs have to differ to count as different."""
+COSTS = {"trainable": 0.0, "size": 0.0, "memory_mib": MEASURED_APART, "hours": MEASURED_APART}
+"""Cost of a `Price` -> share by which two of them have to differ."""
 
 
 @dataclass(frozen=True)
@@ -202,17 +204,18 @@ def _compared(
     adjusted = dict(zip(pairs, holm(list(raw)), strict=True))
     tied = [True, *(adjusted[0, j] >= LEVEL for j in range(1, len(fitting)))]
     from_leader = [found.of(j, 0) for j in range(len(fitting))]
+    rivals = [other for k, other in enumerate(fitting) if tied[k] and other.tuned]
+    # What was recorded of none of them tells none of them apart.
+    costs = [name for name in COSTS if any(getattr(c.price, name) is not None for c in rivals)]
     compared = []
     for j, candidate in enumerate(fitting):
         values = dict(vars(candidate), tied=tied[j])
         if j:
             values |= {"difference": from_leader[j].interval, "p_holm": adjusted[0, j]}
         if tied[j] and candidate.tuned:
-            rivals = [
-                other for k, other in enumerate(fitting) if tied[k] and k != j and other.tuned
-            ]
+            others = [other for other in rivals if other is not candidate]
             values["dominated_by"] = next(
-                (_name(other) for other in rivals if _dominates(other, candidate)), None
+                (_name(other) for other in others if _dominates(other, candidate, costs)), None
             )
         compared.append(Candidate(**values))
     return compared, len(pairs), _detectable(from_leader[1:], len(pairs))
@@ -231,21 +234,16 @@ def _name(candidate: Candidate) -> str:
     return f"{candidate.method} ({candidate.model})"
 
 
-def _dominates(a: Candidate, b: Candidate) -> bool:
-    """Whether `a` scores as high as `b`, costs no more, and is better in something."""
-    if a.score.value < b.score.value:
+def _dominates(a: Candidate, b: Candidate, costs: Sequence[str]) -> bool:
+    """Whether `a` scores as high as `b`, is known to cost no more, and is better in something."""
+    if a.score.value < b.score.value or not costs:
         return False
     better = a.score.value > b.score.value
-    for name, tolerance in (
-        ("trainable", 0.0),
-        ("size", 0.0),
-        ("memory_mib", MEASURED_APART),
-        ("hours", MEASURED_APART),
-    ):
-        own, other = getattr(a.price, name), getattr(b.price, name)
-        if own is None or other is None:
+    for name in costs:
+        if name == "size" and a.model == b.model:
             continue
-        if own > other * (1 + tolerance):
+        own, other, tolerance = getattr(a.price, name), getattr(b.price, name), COSTS[name]
+        if own is None or other is None or own > other * (1 + tolerance):
             return False
         better = better or own < other * (1 - tolerance)
     return better

@@ -58,6 +58,10 @@ class Made:
         return self.costs[self.costs["kind"] == "train"]
 
     @property
+    def generations(self) -> pd.DataFrame:
+        return self.costs[self.costs["kind"] == "generate"]
+
+    @property
     def runs(self) -> pd.DataFrame:
         return pd.DataFrame({"kind": ["judge"], "sandbox": ["namespaces"]})
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from astraios.analysis import advice
-from astraios.analysis.limits import Limits, Price, breaches
+from astraios.analysis.frames import read_frames
+from astraios.analysis.limits import Limits, Price, breaches, prices
 from astraios.analysis.quantities import (
     parse_count,
     parse_memory,
@@ -26,17 +27,33 @@ from astraios.analysis.quantities import (
 )
 from astraios.analysis.recommend import Recommendation, recommend
 from astraios.cli import app
+from astraios.config import Config
 from astraios.errors import ConfigError, UnknownNameError
+from astraios.records import Cost, RunKind, Verdict
+from astraios.runs import MANIFEST, Run
 
 Make = Callable[..., "object"]
 SCORE = {"base": 0.1, "fft": 0.6, "lora": 0.6, "ia3": 0.3, "adapterh": 0.6}
 METHODS = tuple(SCORE)
 MERGES = {"fft": True, "lora": True, "ia3": True, "adapterh": False, "odd": None}
 ONE = {"m": 3_000_000}
+PAIR = ("fft", "lora")
 
 
 def score(model: str, method: str, task: str) -> float:
     return SCORE[method]
+
+
+class OfArm(Config):
+    base_model: str
+    method: str
+    task: str
+    take: str
+
+
+class OfJudging(Config):
+    task: str
+    task_version: str
 
 
 def ask(study, limits: Limits | None = None, **options) -> Recommendation:
@@ -85,6 +102,30 @@ def test_of_the_tied_those_are_taken_that_no_other_dominates(grid):
         )
         assert candidate.recommended != dominated, candidate
     assert "lora" in taken(found)  # the cheapest of the tied
+
+
+@pytest.mark.parametrize("unknown", ["lora", "fft"])
+def test_what_did_not_have_its_cost_recorded_neither_dominates_nor_is_dominated(make, unknown):
+    study = make(lambda m, a, t: {"fft": 0.6, "lora": 0.62}[a], sizes=ONE, methods=PAIR, n=150)
+    assert taken(ask(study)) == {"lora"}
+    costs = study.costs.copy()
+    costs.loc[costs["method"] == unknown, "wall_s"] = 0.0  # what could not be measured
+    assert taken(ask(replace(study, costs=costs))) == {"fft", "lora"}
+
+
+def test_a_cost_that_no_training_recorded_decides_nothing(make: Make):
+    study = make(lambda m, a, t: {"fft": 0.6, "lora": 0.62}[a], sizes=ONE, methods=PAIR, n=150)
+    assert taken(ask(replace(study, costs=study.costs.assign(peak_mib=0.0)))) == {"lora"}
+
+
+def test_seeds_without_a_wall_time_do_not_shorten_the_mean(make: Make):
+    study = make(score, sizes=ONE, methods=("lora",), n=150)
+    whole = ask(study).candidates[0].price
+    costs = study.costs.copy()
+    costs.loc[costs["seed"] == 1, "wall_s"] = 0.0
+    price = ask(replace(study, costs=costs)).candidates[0].price
+    assert price.hours == whole.hours
+    assert price.latency_s == whole.latency_s
 
 
 def test_cheapest_is_named_where_several_are_taken(make: Make):
@@ -157,6 +198,69 @@ def test_costs_that_were_not_recorded_are_neither_kept_nor_broken(grid):
     one = grid.costs[~((grid.costs["kind"] == "train") & (grid.costs["method"] == "fft"))]
     found = ask(replace(grid, costs=one), Limits(max_memory_mib=1e6))
     assert "1 of 5 could not be checked" in " ".join(advice.details(found))
+
+
+@pytest.fixture
+def better_of_two(make: Make):
+    """FFT scores a little higher than LoRA, and both cost the same."""
+    two = make(lambda m, a, t: {"fft": 0.62}.get(a, 0.6), sizes=ONE, methods=METHODS[1:3], n=60)
+    same = {"peak_mib": 300.0, "wall_s": 3000.0}
+    alike = two.trainable.assign(trainable_parameters=9000.0)
+    return replace(two, costs=two.costs.assign(**same), trainable=alike)
+
+
+def test_a_rival_of_unknown_cost_dominates_nothing(better_of_two):
+    found = ask(better_of_two)
+    assert {c.method for c in found.candidates if c.tied} == {"fft", "lora"}
+    best = found.leader.method
+    assert taken(found) == {best}
+    costs = better_of_two.costs
+    of_best = (costs["kind"] == "train") & (costs["method"] == best)
+    unknown = replace(better_of_two, costs=costs.assign(wall_s=costs["wall_s"].mask(of_best, 0.0)))
+    assert taken(ask(unknown)) == {"fft", "lora"}
+
+
+def test_without_any_recorded_cost_none_dominates(better_of_two):
+    bare = replace(
+        better_of_two,
+        costs=better_of_two.costs.iloc[:0],
+        trainable=better_of_two.trainable.iloc[:0],
+        sizes={},
+    )
+    assert taken(ask(bare)) == {"fft", "lora"}
+
+
+def test_trainings_whose_time_was_not_measured_are_not_averaged_as_zero(grid):
+    first = (grid.costs["kind"] == "train") & (grid.costs["seed"] == 0)
+    half = replace(grid, costs=grid.costs.assign(wall_s=grid.costs["wall_s"].mask(first, 0.0)))
+    assert (
+        prices(half, MERGES.get)["m", "lora"].hours == prices(grid, MERGES.get)["m", "lora"].hours
+    )
+
+
+def generated(root: Path, name: str, version: str, wall_s: float, finished: str) -> None:
+    """One generation of a single sample, judged at `version`."""
+    config = OfArm(base_model="tiny", method="lora", task="devign", take=name)
+    folder = root / "eval" / name
+    cost = {"wall_s": wall_s, "cpu_s": 1.0, "n_tokens": 100, "tokens_per_s": 1.0, "peak_mib": 1.0}
+    with Run.open(folder, kind=RunKind.GENERATE, config=config) as run:
+        run.write_json("cost", Cost(**cost))
+        run.seal()
+    judging = OfJudging(task="devign", task_version=version)
+    with Run.open(folder / "judged", kind=RunKind.JUDGE, config=judging) as run:
+        run.append("verdicts", Verdict(problem_id="p", group="p", index=0, outcome="passed"))
+        run.seal()
+    path = folder / "judged" / MANIFEST
+    told = json.loads(path.read_text()) | {"started": finished, "finished": finished}
+    path.write_text(json.dumps(told))
+
+
+def test_speeds_are_of_the_generations_that_count_whatever_their_edition(tmp_path: Path):
+    generated(tmp_path, "old", "full-1", 900.0, "2024-01-01T00:00:00Z")
+    generated(tmp_path, "new", "full-1", 4.0, "2024-01-02T00:00:00Z")
+    generated(tmp_path, "clean", "clean-1", 6.0, "2024-01-01T00:00:00Z")
+    price = prices(read_frames(tmp_path), MERGES.get)["tiny", "lora"]
+    assert (price.latency_s, price.tokens_per_s) == (5.0, 20.0)
 
 
 def test_a_method_alone_is_said_to_be_alone(grid):
