@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from astraios.analysis import studyfile
 from astraios.analysis.frames import TRAINED_HERE, read_frames
 from astraios.config import Config
 from astraios.errors import DataError, MissingDataError
@@ -55,6 +56,27 @@ def test_every_verdict_is_read_once(study: Path) -> None:
         if run.manifest.kind == RunKind.JUDGE
     )
     assert frames.outcomes["n"].sum() == on_disk == 8 * (40 + 40 + 48)
+
+
+def test_many_cells_without_a_result_are_counted_by_task() -> None:
+    wide = studyfile.StudyFile(
+        models=("s", "m"), methods=("base", "fft", "lora"), tasks=("fix", "explain@full", "done")
+    )
+    judged = [(m, a, "done") for m in wide.models for a in wide.methods] + [("s", "fft", "fix")]
+    assert studyfile.holes(wide, judged) == [
+        "11 of 18 cells have no result yet: 5 of 6 on fix, 6 of 6 on explain@full."
+    ]
+    judged += [(m, a, "explain") for m in wide.models for a in wide.methods]
+    judged += [("s", "base", "fix"), ("s", "lora", "fix"), ("m", "fft", "fix")]
+    assert studyfile.holes(wide, judged) == [
+        "2 of 18 cells have no result yet: Base (untuned) on fix (m), LoRA on fix (m)."
+    ]
+
+
+def test_a_long_list_ends_in_how_many_more_there_are() -> None:
+    assert studyfile.clip(["one", "two", "three"], limit=12) == "one, two and 1 more"
+    assert studyfile.clip(["one", "two"], limit=2) == "one and 1 more"
+    assert studyfile.clip(["one", "two"]) == "one, two"
 
 
 def test_rates_equal_a_direct_count(study: Path) -> None:

@@ -358,7 +358,7 @@ def read_frames(root: Path) -> Frames:
     sealed = tuple(run for run in found if run.done)
     notes = []
     if len(sealed) < len(found):
-        names = ", ".join(where(root, run) for run in found if not run.done)
+        names = [where(root, run) for run in found if not run.done]
         notes.append(
             f"{len(found) - len(sealed)} of {len(found)} runs are not finished and are left out: "
             f"{clip(names)}."

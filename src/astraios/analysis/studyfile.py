@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,6 +13,9 @@ import yaml
 
 from astraios.analysis import style
 from astraios.errors import DataError
+
+MOST_NAMED = 6
+"""Cells without a result that are named; more are counted by task."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,9 @@ def short_name(name: str) -> str:
 
 
 def holes(study: StudyFile, judged: Iterable[tuple[str, str, str]]) -> list[str]:
-    """A sentence that names the cells that `study` promises and nothing was judged of.
+    """A sentence about the cells that `study` promises and nothing was judged of.
+
+    Few are named; of more it is told how many there are on each task.
 
     Args:
         study: what is promised.
@@ -86,16 +92,25 @@ def holes(study: StudyFile, judged: Iterable[tuple[str, str, str]]) -> list[str]
     known = set(judged)
     cells = list(product(study.models, study.methods, study.tasks))
     missing = [
-        f"{style.title(method)} on {task} ({model})"
+        (model, method, task)
         for model, method, task in cells
         if not known & {(model, method, task), (model, method, task.partition("@")[0])}
     ]
     if not missing:
         return []
-    named = clip(", ".join(missing))
-    return [f"{len(missing)} of {len(cells)} cells have no result yet: {named}."]
+    said = f"{len(missing)} of {len(cells)} cells have no result yet"
+    if len(missing) <= MOST_NAMED:
+        named = [f"{style.title(method)} on {task} ({model})" for model, method, task in missing]
+        return [f"{said}: {', '.join(named)}."]
+    each = len(study.models) * len(study.methods)
+    lacking = Counter(task for _, _, task in missing)
+    counts = [f"{lacking[task]} of {each} on {task}" for task in study.tasks if lacking[task]]
+    return [f"{said}: {clip(counts, limit=2000)}."]
 
 
-def clip(text: str, limit: int = 300) -> str:
-    """A list with commas, ended by dots where it is longer than `limit`."""
-    return text if len(text) <= limit else text[: limit - 4].rsplit(",", 1)[0] + ", ..."
+def clip(names: Sequence[str], limit: int = 300) -> str:
+    """A list with commas; what would make it longer than `limit` is counted."""
+    ends = accumulate(len(name) + len(", ") for name in names)
+    n = max(1, sum(end <= limit for end in ends))
+    more = f" and {len(names) - n:,} more" if n < len(names) else ""
+    return ", ".join(names[:n]) + more
