@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from astraios import registry
@@ -181,14 +183,30 @@ def test_results_keep_a_row_for_a_method_that_is_missing(make_study: MakeStudy) 
     assert lora["trainable"] == 29_184
 
 
-def test_pareto_front_holds_what_nothing_cheaper_beats(finished: Frames) -> None:
-    figure = render("quality", finished)
+def test_pareto_front_holds_what_no_other_dominates(finished: Frames) -> None:
+    equal = finished.quality.assign(value=finished.quality["value"].round(1))
+    for quality in (finished.quality, equal):
+        figure = render("quality", with_quality(finished, quality))
+        assert isinstance(figure, Figure)
+        data = figure.data.query("method != 'base'")
+        for _, row in data.iterrows():
+            cheaper = data[data["trainable_parameters"] < row["trainable_parameters"]]
+            best = cheaper["value"].max() if len(cheaper) else -1.0
+            assert row["on_front"] == (row["value"] > best)
+        assert data["on_front"].any()
+
+
+def test_of_equal_scores_only_the_cheapest_is_on_the_front(finished: Frames) -> None:
+    figure = render("quality", with_quality(finished, finished.quality.assign(value=0.5)))
     assert isinstance(figure, Figure)
-    data = figure.data.query("method != 'base'")
-    for _, row in data.iterrows():
-        cheaper = data[data["trainable_parameters"] <= row["trainable_parameters"]]
-        assert row["on_front"] == (row["value"] >= cheaper["value"].max())
-    assert data["on_front"].any()
+    assert list(figure.data[figure.data["on_front"]]["method"]) == ["ia3"]
+
+
+def with_quality(frames: Frames, quality: pd.DataFrame) -> Frames:
+    """A study with other scores."""
+    other = replace(frames)
+    vars(other)["quality"] = quality
+    return other
 
 
 def test_method_looks_the_same_in_every_figure(large: Frames) -> None:

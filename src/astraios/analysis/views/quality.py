@@ -59,7 +59,7 @@ def render(frames: Frames) -> Figure:
         data,
         f"{metric} on {frames.headline_task} against trainable parameters (log scale). The line "
         f"joins the Pareto front: "
-        f"methods that no other beats with as few parameters. {base}{others}"
+        f"methods that no other equals with fewer parameters or beats with as few. {base}{others}"
         f"{basis(frames, rates)}",
         f"{metric} against trainable parameters, one point per method; on the Pareto front of "
         f"{frames.headline_model}: {front or 'nothing'}.",
@@ -84,8 +84,10 @@ def _on_front(data: pd.DataFrame, row: pd.Series) -> bool:
     if row["method"] == style.BASE:
         return False
     others = data[(data["model"] == row["model"]) & (data["method"] != style.BASE)]
-    cheaper = others[others["trainable_parameters"] <= row["trainable_parameters"]]
-    return bool(row["value"] >= cheaper["value"].max())
+    cost, value = row["trainable_parameters"], row["value"]
+    as_good = (others["trainable_parameters"] <= cost) & (others["value"] >= value)
+    better = (others["trainable_parameters"] < cost) | (others["value"] > value)
+    return not bool((as_good & better).any())
 
 
 def _panel(axes: Axes, data: pd.DataFrame, frames: Frames, prefix: str) -> Tips:
