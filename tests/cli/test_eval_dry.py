@@ -352,6 +352,20 @@ def test_vllm_refuses_bottleneck_adapters(astraios, method, tmp_path):
     assert "use --engine hf" in said.stderr
 
 
+def test_a_missing_vllm_is_told_before_any_base_is_made(astraios, tmp_path, monkeypatch):
+    monkeypatch.delenv("ASTRAIOS_VLLM_PYTHON", raising=False)
+    for more, told in (
+        ((), "engine_options.python=PATH"),
+        ((f"engine_options.python={sys.executable}",), "No module named vllm"),
+    ):
+        out = tmp_path / "runs"
+        asked = ("--task", "minipack-validation", "--engine", "vllm", "--sandbox", "best")
+        said = astraios("eval", "minipack-0.7m", *more, *asked, "--out", str(out))
+        assert said.status == 2
+        assert told in said.stderr
+        assert not out.exists()
+
+
 def test_an_adapter_that_names_no_base_is_taken_with_a_warning(dry, folders, tmp_path, caplog):
     for base in ("/data/models/mine", None):
         config = {"peft_type": "LORA", "base_model_name_or_path": base}

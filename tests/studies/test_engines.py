@@ -15,7 +15,13 @@ from typer.testing import CliRunner
 
 from astraios.cli import app
 from astraios.config import fingerprint, parse_yaml
-from astraios.errors import ConfigError, MissingDataError, UnknownNameError, WorkError
+from astraios.errors import (
+    ConfigError,
+    MissingDataError,
+    MissingToolError,
+    UnknownNameError,
+    WorkError,
+)
 from astraios.evaluation.config import EvaluationConfig
 from astraios.generation import Engine
 from astraios.generation.keys import prompt_sha, wanted
@@ -25,6 +31,7 @@ from astraios.runs import read_run
 from astraios.studies import run as running
 from astraios.studies.checks import check
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
+from astraios.studies.outlook import outlook
 from astraios.studies.plan import Job, plan
 from astraios.studies.presets import read_study
 from astraios.studies.run import run_study
@@ -292,6 +299,20 @@ def test_a_method_that_its_engine_cannot_host_is_refused_early(
             "{where: {method: adapterh}, set: {evaluation.engine: hf}}]",
         )
     )
+
+
+def test_an_engine_that_is_not_installed_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ASTRAIOS_VLLM_PYTHON", raising=False)
+    read = study("methods=[fft]", "evaluation.engine=vllm", "sandbox=best")
+    *_, told = outlook(read, tmp_path).warnings
+    assert "engine_options.python=PATH" in told
+    with pytest.raises(MissingToolError, match=r"engine_options.python=PATH.*Nothing was run"):
+        run_study(read, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "manifest.json", "study.yaml", "plan.jsonl", ".lock"
+    }  # fmt: skip
 
 
 def test_the_study_of_the_page_is_sound() -> None:

@@ -94,6 +94,15 @@ class Engine(ABC):
         return
 
     @classmethod
+    def check_tools(cls, model: Model) -> None:
+        """Look for the programs and libraries that `open` needs here; nothing is loaded or asked.
+
+        Raises:
+            MissingToolError: if something has to be installed; says how.
+        """
+        return
+
+    @classmethod
     def open(cls, model: Model) -> Engine:
         """The engine for `model`: what a config's `engine` and `engine_options` come to.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 from astraios import tasks, templates
-from astraios.errors import ConfigError, UnknownNameError, did_you_mean
+from astraios.errors import ConfigError, MissingToolError, UnknownNameError, did_you_mean
+from astraios.evaluation.config import EvaluationConfig
 from astraios.generation import Engine, check_supports
 from astraios.studies.overrides import SEARCH, TRAIN, Override
 from astraios.studies.serving import engine_class, model_of
@@ -20,7 +21,7 @@ from astraios.studies.study import (
     training_config,
 )
 
-__all__ = ["check"]
+__all__ = ["check", "lacking_engines", "warnings"]
 
 
 def check(study: Study) -> None:
@@ -54,6 +55,16 @@ def check(study: Study) -> None:
         except ConfigError as error:
             where = f"{arm.base_model} {arm.method} seed {arm.seed}, evaluation"
             raise ConfigError(f"study {study.name!r}, {where}: {error}") from None
+
+
+def lacking_engines(configs: Iterable[EvaluationConfig]) -> Iterator[str]:
+    """What the engines of `configs` need and this machine lacks, each said once."""
+    distinct = {(config.engine, repr(config.engine_options)): config for config in configs}
+    for config in distinct.values():
+        try:
+            engine_class(config.engine).check_tools(model_of(config))
+        except MissingToolError as error:
+            yield str(error)
 
 
 def _check_overrides(study: Study) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from astraios.errors import AstraiosError
+from astraios.evaluation.config import EvaluationConfig
 from astraios.studies import checks
 from astraios.studies.changes import Changes, changes
 from astraios.studies.differences import Difference, differences, undeclared, unsearched
@@ -76,7 +77,9 @@ def outlook(
         data_dir=data_dir,
         max_memory_mib=max_memory_mib,
     )
-    warnings = [*checks.warnings(study), *unsearched(study)]
+    asked = [job.config for job in jobs if isinstance(job.config, EvaluationConfig)]
+    lacks = (f"cannot be asked on this machine: {why}" for why in checks.lacking_engines(asked))
+    warnings = [*checks.warnings(study), *unsearched(study), *lacks]
     try:
         changed = changes(study, jobs, root)
     except AstraiosError as error:

@@ -13,10 +13,11 @@ from typing import Any
 from astraios import registry, runs
 from astraios.config import sandbox_level, validate
 from astraios.errors import MissingToolError, StorageError
+from astraios.evaluation.config import EvaluationConfig
 from astraios.records import RunKind
 from astraios.sandbox import open_sandbox
 from astraios.studies import changes, failures, launchers
-from astraios.studies.checks import check
+from astraios.studies.checks import check, lacking_engines
 from astraios.studies.launchers import Event, Launcher, Phase, Setting
 from astraios.studies.plan import Job, plan
 from astraios.studies.selection import behind, select
@@ -142,6 +143,7 @@ def run_study(
         if todo:
             if not chosen.elsewhere:
                 _check_libraries(todo)
+                _check_engines(todo)
 
             def note(event: Event) -> None:
                 if event.phase is Phase.FAILED:
@@ -201,6 +203,12 @@ def _check_libraries(todo: list[Job]) -> None:
             f"tuning and generating need {', '.join(missing)}; install them with "
             "pip install 'astraios[train]'. Nothing was run."
         )
+
+
+def _check_engines(todo: list[Job]) -> None:
+    asked = (job.config for job in todo if isinstance(job.config, EvaluationConfig))
+    for lack in lacking_engines(asked):
+        raise MissingToolError(f"{lack}. Nothing was run.")
 
 
 def _level_here(asked: str, todo: list[Job]) -> str:

@@ -19,7 +19,7 @@ from astraios.records import Parity
 from astraios.runs import read_manifest
 from astraios.sandbox import open_sandbox
 from astraios.studies.adapters import fetch
-from astraios.studies.serving import model_of, trusted_engine
+from astraios.studies.serving import engine_class, model_of, trusted_engine
 from astraios.studies.single import Asked, Plan
 from astraios.studies.subjects import Adapter
 from astraios.studies.work import PREPARED
@@ -69,7 +69,7 @@ def prepare(planned: Plan, *, data_dir: Path | None, sandbox: str) -> Ready:
         sandbox: level of isolation asked for.
 
     Raises:
-        MissingToolError: if a toolchain is not here.
+        MissingToolError: if a toolchain is not here, or what an engine needs.
         MissingDataError: if a task's problems are not.
         ConfigError: if a task cannot be asked with the template.
         SandboxError: if there is no such isolation here.
@@ -77,6 +77,10 @@ def prepare(planned: Plan, *, data_dir: Path | None, sandbox: str) -> Ready:
     lacking = [one.lacking for one in planned.asked if one.lacking]
     if lacking:
         raise MissingToolError(f"{lacking[0]}; or generate now and judge later: --generate-only")
+    for one in planned.asked:
+        if not one.is_generated:
+            engine_class(one.config.engine).check_tools(model_of(one.config))
+            break  # one engine answers all
     problems = {one.name: one.task.problems(data_dir) for one in planned.asked}
     for one in planned.asked:
         one.task.prompt(problems[one.name][0], (), one.config.template)  # that it can be asked so

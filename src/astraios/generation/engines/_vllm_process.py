@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from astraios.config import foreign_environment
-from astraios.errors import EngineError, MissingToolError
+from astraios.errors import EngineError
 from astraios.files import make_folder, storage
 from astraios.generation.engines import _vllm_watch
 from astraios.generation.engines._http import Failed, Refused, Server
@@ -45,7 +45,6 @@ class Process:
         devices: numbers of the GPUs it may see, with commas between them; None for all.
 
     Raises:
-        MissingToolError: if there is no such interpreter.
         EngineError: if the server ends, or does not answer in time; shows the end of its log.
     """
 
@@ -78,7 +77,7 @@ class Process:
                 start_new_session=True,
             )
         try:
-            self._wait(python, timeout_s)
+            self._wait(timeout_s)
         except BaseException:
             self.close()
             raise
@@ -112,17 +111,10 @@ class Process:
             self._watch.terminate()
             self._watch.wait()
 
-    def _wait(self, python: str, timeout_s: float) -> None:
+    def _wait(self, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
         asked = Server(self.server.url, self.server.key, ANSWER_S)
         while True:
-            status = self._watch.poll()
-            if status is not None and _says_missing(self._text()):
-                raise MissingToolError(
-                    f"{python!r} is no interpreter of an environment with vLLM in it "
-                    f"({self._tail()}); give engine_options.python=PATH, or set "
-                    "ASTRAIOS_VLLM_PYTHON"
-                )
             self.check()
             with contextlib.suppress(Failed, Refused):
                 asked.get("/v1/models")
@@ -154,12 +146,6 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _says_missing(log: str) -> bool:
-    return "No module named 'vllm'" in log or (
-        "_vllm_watch.py" in log and ("FileNotFoundError" in log or "PermissionError" in log)
-    )
 
 
 def _free_port() -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from astraios.config import vllm_python
+from astraios.config import foreign_environment, vllm_python
 from astraios.errors import ConfigError, EngineError, MissingToolError
 from astraios.generation import Model
 from astraios.generation.engines._http import Failed, Refused, Server
@@ -19,12 +20,13 @@ from astraios.generation.engines._options import VLLMOptions
 from astraios.generation.engines._vllm_process import Process
 from astraios.generation.engines._vllm_routes import Route, adapter_name, max_rank, merged
 
-__all__ = ["Target", "arguments", "target"]
+__all__ = ["Target", "arguments", "interpreter", "target"]
 
 log = logging.getLogger(__name__)
 
 NAME = "base"
 """How a server that we start knows its model."""
+FIND = "import importlib.util as u, sys; u.find_spec('vllm') or sys.exit('No module named vllm')"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,20 @@ def target(model: Model, options: VLLMOptions, route: Route) -> Target:
     """Where `model` is served by `route`; see `VLLMEngine.open` for the errors."""
     if options.url is not None:
         return _found(model, options, options.url, route)
+    if options.api_key_variable is not None or options.model is not None:
+        raise ConfigError(
+            "engine_options.model and api_key_variable are for a running server; give its url, or "
+            "leave them out"
+        )
+    return _started(model, options, interpreter(options), route)
+
+
+def interpreter(options: VLLMOptions) -> str:
+    """The interpreter that is to start a server.
+
+    Raises:
+        MissingToolError: if none is named, or it has no vLLM.
+    """
     python = options.python or vllm_python()
     if python is None:
         raise MissingToolError(
@@ -60,12 +76,19 @@ def target(model: Model, options: VLLMOptions, route: Route) -> Target:
             "interpreter (engine_options.python=PATH, or the ASTRAIOS_VLLM_PYTHON variable) or "
             "the address of a running server (engine_options.url=URL)"
         )
-    if options.api_key_variable is not None or options.model is not None:
-        raise ConfigError(
-            "engine_options.model and api_key_variable are for a running server; give its url, or "
-            "leave them out"
+    try:
+        asked = subprocess.run(
+            [python, "-c", FIND], env=foreign_environment(), capture_output=True, text=True
         )
-    return _started(model, options, python, route)
+        said = asked.returncode and (asked.stderr.strip() or f"exit code {asked.returncode}")
+    except OSError as error:
+        said = str(error)
+    if said:
+        raise MissingToolError(
+            f"{python!r} is no interpreter of an environment with vLLM in it ({said}); give "
+            "engine_options.python=PATH, or set ASTRAIOS_VLLM_PYTHON"
+        )
+    return python
 
 
 # --- a server that we start -------------------------------------------------------------------

@@ -24,7 +24,7 @@ from astraios.generation import Drawn, Engine, Finished, Key, Model
 from astraios.generation.engines import _protocol as protocol
 from astraios.generation.engines import _refusals as refusals
 from astraios.generation.engines._asking import Asker
-from astraios.generation.engines._http import Client, Failed, Refused
+from astraios.generation.engines._http import Client, Failed, Refused, library
 from astraios.generation.engines._models import served_model
 from astraios.generation.engines._options import OpenAIOptions
 from astraios.generation.engines._text_answer import TextAnswer
@@ -82,6 +82,11 @@ class OpenAIEngine(Engine):
                 "(merged, or as the server's adapter) and give the name that the server knows it "
                 "by: engine_options.model=NAME"
             )
+
+    @classmethod
+    def check_tools(cls, model: Model) -> None:
+        """See `Engine.check_tools`."""
+        library()
 
     @classmethod
     def open(cls, model: Model) -> OpenAIEngine:

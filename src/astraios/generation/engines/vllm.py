@@ -26,7 +26,7 @@ from astraios.generation.engines import _protocol as protocol
 from astraios.generation.engines import _refusals as refusals
 from astraios.generation.engines import _vllm_served as served
 from astraios.generation.engines._asking import Asker
-from astraios.generation.engines._http import Client, Failed, Refused
+from astraios.generation.engines._http import Client, Failed, Refused, library
 from astraios.generation.engines._options import VLLMOptions
 from astraios.generation.engines._vllm_routes import Route, route_of, unseen
 from astraios.records import Prompt, Sample, Sampling
@@ -98,6 +98,14 @@ class VLLMEngine(Engine):
             raise ConfigError(f"method {model.method!r} cannot be merged; leave out merge=true")
 
     @classmethod
+    def check_tools(cls, model: Model) -> None:
+        """See `Engine.check_tools`."""
+        options = validate(dict(model.options), VLLMOptions, source="engine_options")
+        library()
+        if options.url is None:
+            served.interpreter(options)
+
+    @classmethod
     def open(cls, model: Model) -> VLLMEngine:
         """Start a server, or find the one that runs.
 
@@ -111,6 +119,7 @@ class VLLMEngine(Engine):
             EngineError: if the server does not start, is not there or serves another model.
         """
         cls.check(model)
+        cls.check_tools(model)
         options = validate(dict(model.options), VLLMOptions, source="engine_options")
         route = route_of(model.method, merge=options.merge)
         assert route is not None
