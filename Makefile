@@ -18,7 +18,7 @@ LOCK := constraints.txt
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup toolchains check format test test-slow bench docs clean
+.PHONY: help demo setup toolchains check format test test-slow bench docs dist image lowest clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -57,6 +57,17 @@ bench: $(VENV)/.dev ## Run every benchmark (BENCH=name for one)
 docs: $(VENV)/.docs ## Build the documentation into site/; a warning is an error
 	$(BIN)/python tools/reference.py
 	$(BIN)/zensical build --strict --clean
+
+dist: $(VENV)/.dist ## Build wheel and sdist into dist/ and check what an index would refuse
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/twine check --strict dist/*
+
+image: ## Build a container image with Astraios and all six toolchains (needs docker)
+	docker build --tag astraios .
+
+lowest: ## Print the lowest version of every direct dependency, as constraints for pip
+	@python3 tools/lowest.py
 
 clean: ## Remove what was built; runs/ stays
 	rm -rf $(VENV) site docs/reference .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -101,6 +112,10 @@ $(VENV)/.train: pyproject.toml $(LOCK) $(VENV)/.torch
 $(VENV)/.dev: pyproject.toml $(LOCK) $(VENV)/.torch
 	$(PIP) -c $(LOCK) --no-build-isolation -e '.[dev]'
 	@touch $@ $(VENV)/.train
+
+$(VENV)/.dist: $(LOCK) | $(VENV)/.venv
+	$(PIP) -c $(LOCK) hatchling twine
+	@touch $@
 
 # The reference pages are made from the package, of which the half without torch is enough.
 $(VENV)/.docs: $(LOCK) | $(VENV)/.venv
