@@ -67,7 +67,7 @@ image: ## Build a container image with Astraios and all six toolchains (needs do
 	docker build --tag astraios .
 
 lowest: ## Print the lowest version of every direct dependency, as constraints for pip
-	@python3 tools/lowest.py
+	@$(or $(PYTHON),python3) tools/lowest.py
 
 clean: ## Remove what was built; runs/ stays
 	rm -rf $(VENV) site docs/reference .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,8 +2,9 @@
 
     python tools/lowest.py > bounds.txt && pip install -c bounds.txt -e .[dev]
 
-Only what the project names itself is held down; what those need is left to pip. With names of
-extras behind it, those count too: `python tools/lowest.py train`; without any, all of them do.
+`>=2.10` becomes `==2.10.*`: the lowest version with what was mended in it since, because nobody
+stays on a release that was withdrawn. Only what the project names itself is held down; what those
+need is left to pip. With names of extras behind it, those count too; without any, all of them do.
 """
 
 from __future__ import annotations
@@ -47,4 +48,4 @@ def parts(version: str) -> tuple[int, ...]:
 
 if __name__ == "__main__":
     for name, version in sorted(lowest(sys.argv[1:] or None).items()):
-        sys.stdout.write(f"{name}=={version}\n")
+        sys.stdout.write(f"{name}=={version}.*\n")

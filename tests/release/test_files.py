@@ -99,8 +99,8 @@ def test_lowest_versions_are_those_of_the_project() -> None:
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert "bitsandbytes==0.49" in lines
-    assert all(re.fullmatch(r"[\w.-]+==[\d.]+", line) for line in lines)
+    assert "bitsandbytes==0.49.*" in lines
+    assert all(re.fullmatch(r"[\w.-]+==[\d.]+\.\*", line) for line in lines)
 
 
 def test_known_good_versions_keep_the_bounds() -> None:
