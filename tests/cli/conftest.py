@@ -28,7 +28,7 @@ def _run(*arguments: str) -> Said:
         patch.setattr(sys, "argv", ["astraios", *arguments])
         patch.delenv("ASTRAIOS_DATA", raising=False)
         if "torch" in sys.modules:  # other tests want the libraries' words as they are
-            patch.setattr("astraios.training.process.settle", lambda: None)
+            patch.setattr("astraios.training.process.settle", lambda n_threads=None: None)
         with (
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),

@@ -70,6 +70,17 @@ def test_the_version_is_told() -> None:
     assert astraios("--version").stdout == f"astraios {__version__}\n"
 
 
+def test_a_warning_of_the_hub_is_said_once() -> None:
+    code = (
+        "import sys, astraios.cli as cli; sys.argv = ['astraios', 'list', 'templates']\n"
+        "import logging, huggingface_hub.utils\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        "logging.getLogger('huggingface_hub.file_download').warning('a slow hub')\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert told.stderr.count("a slow hub") == 1
+
+
 def test_an_unknown_verb_is_bad_usage() -> None:
     assert astraios("dance").returncode == 2
 

@@ -49,6 +49,7 @@ app.add_typer(data_app, name="data")
 def main() -> None:
     """Entry point: runs a verb and turns our errors into a message and an exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it advertises kernels when imported
     try:
         app()

@@ -173,8 +173,8 @@ class StudyDisplay:
             line = f"[{self._n_done}/{self._n_jobs}] {job.label}: {took:.0f} s{note}"
         elif event.phase is Phase.FAILED:
             line = f"FAILED {job.label}: {event.note.strip()}"
-        elif event.phase is Phase.SUBMITTED:
-            line = f"submitted {job.label}: {event.note}"
+        elif event.phase in (Phase.SUBMITTED, Phase.WRITTEN):
+            line = f"{event.phase} {job.label}: {event.note}"
         else:
             line = f"skipped {job.label}: {event.note}"
         self._console.print(Text(line), soft_wrap=True)

@@ -282,7 +282,7 @@ def run_and_report(study: Study, root: Path, data: Path | None, as_json: bool, *
                 f"study {study.name!r} is complete: {whole}" if n == of else f"{whole} done already"
             )
         # What a cluster's queue holds is not there to report.
-        paths = None if summary.submitted else write_report(root, None, as_json)
+        paths = None if summary.submitted or summary.written else write_report(root, None, as_json)
     if as_json:
         failed = [{"job": job.id, "message": message} for job, message in summary.failed]
         told = {"study": study.name, "root": root, "report": paths, "n_jobs": summary.n_jobs}
@@ -290,11 +290,14 @@ def run_and_report(study: Study, root: Path, data: Path | None, as_json: bool, *
             "failed": failed,
             "skipped": [job.id for job in summary.skipped],
             "submitted": [job.id for job in summary.submitted],
+            "written": [job.id for job in summary.written],
             "faults": {job.id: n for job, n in summary.faults},
         }
         print_json({**told, **more})
-    if summary.submitted and not (summary.failed or summary.skipped or summary.faults):
-        say(f"{summary.left}; `astraios study status {root}` says how they stand")
+    wait = summary.submitted or summary.written
+    if wait and not (summary.failed or summary.skipped or summary.faults):
+        more = f"; `astraios study status {root}` says how they stand" if summary.submitted else ""
+        say(f"{summary.left}{more}")
     elif not summary.complete:
         again = "the same command tries them again"
         raise WorkError(f"{summary.left}; {again if how.get('retry', True) else 'left alone'}")

@@ -46,11 +46,7 @@ def work_on(
         raise ConfigError(f"{path} has the tasks 0 to {len(tasks) - 1}, and not {index}")
     setting = replace(read_value(path.with_name("setting.json"), Setting), root=root)
     ends: list[Event] = []
-    if setting.perform is None:
-        from astraios.training.process import settle
-
-        settle(n_threads=1)
-    with Worker(setting) as worker:
+    with Worker(setting, n_threads=1) as worker:
         for job in tasks[index]:
             missing = [name for name in job.after if not is_done(root / name)]
             if missing:

@@ -42,13 +42,15 @@ class Summary:
     skipped: list[Job] = field(default_factory=list)
     submitted: list[Job] = field(default_factory=list)
     """Jobs in the queue of a cluster, which are done when this call is over."""
+    written: list[Job] = field(default_factory=list)
+    """Jobs whose scripts were written and not submitted."""
     faults: list[tuple[Job, int]] = field(default_factory=list)
     """Jobs that are done but for so many samples, which the next run tries again. A judging has
     those of the generation it reads, and its own."""
 
     @property
     def complete(self) -> bool:
-        return not (self.failed or self.skipped or self.submitted or self.faults)
+        return not (self.failed or self.skipped or self.submitted or self.written or self.faults)
 
     @property
     def left(self) -> str:
@@ -60,6 +62,11 @@ class Summary:
             )
         if self.submitted:
             said.append(f"{len(self.submitted)} jobs wait for a cluster to run them")
+        if self.written:
+            said.append(
+                f"the scripts of {len(self.written)} jobs are written and nothing is submitted; "
+                "the same command without dry_run=true submits them"
+            )
         if self.faults:
             first, n = self.faults[0]
             said.append(
@@ -151,6 +158,8 @@ def run_study(
                     _keep(event, root)
                 elif event.phase is Phase.SUBMITTED:
                     summary.submitted.append(event.job)
+                elif event.phase is Phase.WRITTEN:
+                    summary.written.append(event.job)
                 elif event.phase is Phase.SKIPPED:
                     summary.skipped.append(event.job)
                 watch(event)

@@ -11,6 +11,7 @@ from typing import Self, final
 
 from astraios.errors import AstraiosError, LockedRunError
 from astraios.progress import Progress
+from astraios.records import RunKind
 from astraios.studies.bases import Bases, base_of
 from astraios.studies.launchers import Event, Phase, Setting
 from astraios.studies.plan import Job
@@ -36,10 +37,12 @@ class Worker:
 
     Args:
         setting: of the study; sent as it is to other processes and machines.
+        n_threads: of tensor work in this process; None leaves them as they are.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, n_threads: int | None = None) -> None:
         self._setting = setting
+        self._n_threads = n_threads
         self._bases = Bases()
         self._holds: str | None = None
 
@@ -99,6 +102,10 @@ class Worker:
 
     def _perform(self, job: Job, tell: Progress) -> str:
         perform = self._setting.perform or _work
+        if self._setting.perform is None and job.kind is not RunKind.JUDGE:  # that needs no torch
+            from astraios.training.process import settle
+
+            settle(self._n_threads)
         patience = time.monotonic() + LOCK_PATIENCE_S
         while True:
             try:

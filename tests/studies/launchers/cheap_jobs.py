@@ -88,7 +88,7 @@ def ended(events: Iterable[Event]) -> dict[str, Phase]:
     """Job -> how it ended; each ends once."""
     found: dict[str, Phase] = {}
     for event in events:
-        if event.phase in (Phase.DONE, Phase.FAILED, Phase.SKIPPED, Phase.SUBMITTED):
+        if event.phase in (Phase.DONE, Phase.FAILED, Phase.SKIPPED, Phase.SUBMITTED, Phase.WRITTEN):
             assert event.job.id not in found, f"{event.job.id} ended twice"
             found[event.job.id] = event.phase
     return found

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from cheap_jobs import ended, fill, grid, job, records, setting
+from typer.testing import CliRunner
 
+from astraios.cli import app
 from astraios.errors import MissingToolError, WorkError
 from astraios.studies import failures
 from astraios.studies.arraytask import work_on
@@ -91,8 +93,11 @@ def test_a_dry_run_writes_what_would_be_submitted(tmp_path, monkeypatch):
         more=("--constraint=a100",),
         python="/opt/python",
     )
-    assert set(ended(events).values()) == {Phase.SUBMITTED}
-    assert "not submitted" in events[0].note
+    assert set(ended(events).values()) == {Phase.WRITTEN}
+    first, second = tmp_path / ".slurm/1/01-judge.sh", tmp_path / ".slurm/1/02-judge.sh"
+    told = f"{first}, task 0; to submit it: ARRAY_01_judge=$(sbatch --parsable {first})\n"
+    assert told in events[0].note
+    assert f"--dependency=afterany:$ARRAY_01_judge {second})\n" in events[1].note
     assert script_of(tmp_path, "1/01-judge.sh") in events[0].note
     assert (
         script_of(tmp_path, "1/02-judge.sh")
@@ -115,6 +120,20 @@ module load cuda
 exec /opt/python -m astraios study work {tmp_path} --of 1/02-judge --index "$SLURM_ARRAY_TASK_ID"
 """
     )
+
+
+def test_a_dry_run_says_what_was_written_and_what_submits_it(tmp_path, monkeypatch):
+    plan = "optimization: {n_steps: 10, batch_size: 4, learning_rate: 0.001}"
+    grid_of = "name: small, base_models: [a/one], methods: [fft], tasks: [minipack-synthesize]"
+    (tmp_path / "small.yaml").write_text(f"{{{grid_of}, training: {{{plan}}}}}")
+    monkeypatch.chdir(tmp_path)
+    command = ("study", "run", "small.yaml", "--launcher", "slurm")
+    said = CliRunner().invoke(app, [*command, "--launcher-option", "dry_run=true"])
+    assert said.exit_code == 0
+    assert "written pack" in said.stderr
+    assert "the scripts of 6 jobs are written and nothing is submitted" in said.stderr
+    assert "without dry_run=true submits them" in said.stderr
+    assert "wait for a cluster" not in said.stderr
 
 
 def test_scripts_of_a_study_fill_its_folder(tmp_path, cluster):

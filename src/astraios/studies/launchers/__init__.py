@@ -36,6 +36,8 @@ class Phase(StrEnum):
     """Its worker was lost; it is begun once more."""
     SUBMITTED = "submitted"
     """It waits in the queue of a cluster, which runs it when this launcher is gone."""
+    WRITTEN = "written"
+    """The script that would submit it lies there; nobody was asked to run it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Event:
     total: int = 0
     note: str = ""
     """Progress: a number worth seeing. Failure: the whole message. Done: how many faults are left,
-    if any. Again and submitted: why, and where."""
+    if any. Again, submitted and written: why, and where."""
     lacked_memory: bool = False
     """Failed for lack of memory: it may well succeed with more of it, or alone."""
 

@@ -54,11 +54,7 @@ class Actor:
         self._news, self._busy = news, False
         signal.signal(signal.SIGTERM, self._interrupt)
         threading.Thread(target=self._look_for_end, daemon=True).start()
-        if setting.perform is None:
-            from astraios.training.process import settle
-
-            settle(n_threads=1)
-        self._worker = Worker(setting)
+        self._worker = Worker(setting, n_threads=1)
         news.begin.remote(number)
 
     def do(self, job: Job, keep: bool) -> Event:

@@ -345,10 +345,6 @@ def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides when to stop
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
-    if setting.perform is None:
-        from astraios.training.process import settle
-
-        settle(n_threads=1)
 
     def tell(event: Event) -> None:
         try:
@@ -357,7 +353,7 @@ def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
             raise SystemExit(1) from None
 
     try:
-        with Worker(setting) as worker:
+        with Worker(setting, n_threads=1) as worker:
             while True:
                 job, keep = pipe.recv()
                 if job is None:

@@ -127,14 +127,16 @@ class SlurmLauncher(Launcher):
                 text = script(stage, here, setting, options)
                 write_text(path, text)
                 if options.dry_run:
-                    _tell(stage, f"not submitted: {path}", watch, text)
+                    _tell(
+                        stage, Phase.WRITTEN, str(path), watch, f"{_by_hand(stage, path)}\n{text}"
+                    )
                     continue
                 first = {queued[name] for jobs in stage.tasks for job in jobs for name in job.after
                          if name in queued}  # fmt: skip
                 waits = [arrays[name] for name in stage.after] + sorted(first)
                 arrays[stage.name] = array = _submit(path, waits)
                 writer.append(Array(stage=stage.name, array=array))
-                _tell(stage, f"array {array}", watch)
+                _tell(stage, Phase.SUBMITTED, f"array {array}", watch)
 
 
 def stages(jobs: Sequence[Job], setting: Setting, options: Options) -> list[Stage]:
@@ -232,9 +234,7 @@ def _submit(path: Path, after: Sequence[str]) -> str:
     Raises:
         WorkError: if Slurm refuses it.
     """
-    waits = [f"--dependency=afterany:{':'.join(after)}"] if after else []
-    command = ["sbatch", "--parsable", *waits, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(_command(path, after), capture_output=True, text=True)
     number = done.stdout.strip().partition(";")[0]
     if done.returncode or not number.isdigit():
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
@@ -243,6 +243,21 @@ def _submit(path: Path, after: Sequence[str]) -> str:
             "command submits the rest"
         )
     return number
+
+
+def _command(path: Path, after: Sequence[str]) -> list[str]:
+    waits = [f"--dependency=afterany:{':'.join(after)}"] if after else []
+    return ["sbatch", "--parsable", *waits, str(path)]
+
+
+def _by_hand(stage: Stage, path: Path) -> str:
+    """What a shell is told to submit a stage, after those that it waits for."""
+
+    def variable(name: str) -> str:
+        return "ARRAY_" + name.replace("-", "_")
+
+    command = _command(Path(shlex.quote(str(path))), [f"${variable(one)}" for one in stage.after])
+    return f"; to submit it: {variable(stage.name)}=$({' '.join(command)})"
 
 
 def _queued(folder: Path, options: Options) -> Mapping[str, str]:
@@ -270,12 +285,13 @@ def _queued(folder: Path, options: Options) -> Mapping[str, str]:
     return found
 
 
-def _tell(stage: Stage, what: str, watch: Callable[[Event], None], text: str = "") -> None:
+def _tell(
+    stage: Stage, phase: Phase, what: str, watch: Callable[[Event], None], text: str = ""
+) -> None:
     """Say of every job where it is; with the first, the script."""
     for number, jobs in enumerate(stage.tasks):
         for job in jobs:
-            shown = f"\n{text}" if text else ""
-            watch(Event(job, Phase.SUBMITTED, note=f"{what}, task {number}{shown}"))
+            watch(Event(job, phase, note=f"{what}, task {number}{text}"))
             text = ""
 
 
