@@ -105,6 +105,25 @@ def test_broken_part_of_another_project_is_named_with_its_project(
         registry.load(package, "tree", "elm")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected", "why"),
+    [
+        ("elm = 3", str, "is 3, and a str is expected"),
+        ("elm = str", str, "is <class 'str'>, and a str is expected"),
+        ("elm = 'x'", type[Exception], "is 'x', and a class derived from Exception is expected"),
+        ("elm = int", type[Exception], "and a class derived from Exception is expected"),
+    ],
+)
+def test_part_of_another_project_of_the_wrong_type_is_named_with_what_is_expected(
+    package, install, monkeypatch, text, expected, why
+):
+    monkeypatch.delitem(sys.modules, "forester", raising=False)
+    install("forester.py", text)
+    claim(install, package, "forestry", "elm = forester:elm")
+    with pytest.raises(ConfigError, match=f"'elm' .* of forestry, which .*{why}; .*uninstall fore"):
+        registry.load(package, "tree", "elm", expected)
+
+
 def test_library_that_a_part_of_another_project_needs_is_told_as_of_ours(
     package, install, monkeypatch
 ):

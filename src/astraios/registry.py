@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from astraios.errors import ConfigError, UnknownNameError
 
@@ -64,34 +64,50 @@ def summary(package: ModuleType, name: str) -> str:
     return "from another project"
 
 
-def load(package: ModuleType, kind: str, name: str) -> Any:
+def load(package: ModuleType, kind: str, name: str, expected: Any = object) -> Any:
     """Return the object called `kind` in `package/<name>.py`, or what the entry point names.
 
     An entry point may name the object itself, or a module that exports it as ours do.
 
+    Args:
+        package: whose modules are the parts.
+        kind: what its modules call the object.
+        name: of the part.
+        expected: type of the object; `type[X]` where it is a class.
+
     Raises:
         UnknownNameError: if there is no such part; names the nearest one.
-        ConfigError: if another project's part cannot be loaded.
+        ConfigError: if another project's part cannot be loaded, or is of another type.
         ModuleNotFoundError: if it needs a library that is not installed.
     """
     if name in builtin_names(package):
         return getattr(import_module(f"{package.__name__}.{name}"), kind)
     outside = _outside(package)
     if name in outside:
-        return _loaded(outside[name], kind)
+        return _loaded(outside[name], kind, expected)
     raise UnknownNameError(kind, name, names(package))
 
 
-def _loaded(point: EntryPoint, kind: str) -> Any:
+def _loaded(point: EntryPoint, kind: str, expected: Any) -> Any:
+    project = point.dist.name if point.dist else "a project"
+    who = f"{kind} {point.name!r} is the entry point {point.value!r} of {project}, which"
+    remedy = f"mend it or uninstall {project}"
     try:
         loaded = point.load()
-        return getattr(loaded, kind) if isinstance(loaded, ModuleType) else loaded
+        part = getattr(loaded, kind) if isinstance(loaded, ModuleType) else loaded
     except Exception as error:  # whatever the code of another project raises
         own = point.module.partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and (error.name or own).partition(".")[0] != own:
             raise
-        project = point.dist.name if point.dist else "a project"
         raise ConfigError(
-            f"{kind} {point.name!r} is the entry point {point.value!r} of {project}, which could "
-            f"not be loaded: {type(error).__name__}: {error}; mend it or uninstall {project}"
+            f"{who} could not be loaded: {type(error).__name__}: {error}; {remedy}"
         ) from error
+    if get_origin(expected) is type:
+        (of,) = get_args(expected)
+        fits, what = isinstance(part, type) and issubclass(part, of), "a class derived from "
+    else:
+        of, fits, what = expected, isinstance(part, expected), "a "
+    if not fits:
+        shown = f"{part!r:.80}, and {what}{of.__name__} is expected"
+        raise ConfigError(f"{who} is {shown}; {remedy}")
+    return part

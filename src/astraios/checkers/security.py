@@ -74,7 +74,7 @@ class Security(Checker):
 
 
 def _marker(rule: Rule) -> Marker:
-    found: Marker = registry.load(markers, "marker", rule.marker)
+    found: Marker = registry.load(markers, "marker", rule.marker, Marker)
     return found
 
 

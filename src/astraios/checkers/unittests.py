@@ -67,7 +67,7 @@ def _jobs(
     last: Job | None = None
     for position, program in enumerate(programs):
         if program.language not in known:
-            found: Language = registry.load(languages, "language", program.language)
+            found: Language = registry.load(languages, "language", program.language, Language)
             known[program.language] = (found, found.recipe())
         language, recipe = known[program.language]
         if last is None or recipe is not last.recipe or program.tests != last.tests or not recipe:

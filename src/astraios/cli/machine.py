@@ -51,7 +51,7 @@ def _toolchains() -> list[Row]:
     found = []
     for name in registry.names(languages):
         try:
-            tools = registry.load(languages, "language", name).toolchain()
+            tools = registry.load(languages, "language", name, languages.Language).toolchain()
         except AstraiosError as error:
             found.append(_row(f"language {name}", "no", str(error)))
         else:

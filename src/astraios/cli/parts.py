@@ -107,7 +107,7 @@ def _languages() -> list[Row]:
 def _missing_toolchain(name: str) -> str:
     from astraios import languages
 
-    return _said(registry.load(languages, "language", name).toolchain)
+    return _said(registry.load(languages, "language", name, languages.Language).toolchain)
 
 
 def _templates() -> list[Row]:

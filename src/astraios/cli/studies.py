@@ -197,7 +197,7 @@ def _check_choices(
     from astraios.studies.plan import plan
     from astraios.studies.selection import select
 
-    chosen = registry.load(launchers, "launcher", launcher)
+    chosen = registry.load(launchers, "launcher", launcher, launchers.Launcher)
     validate(options, chosen.Options, source=f"options of launcher {launcher!r}")
     if only:
         select(plan(study), only)
@@ -296,8 +296,8 @@ def run_and_report(study: Study, root: Path, data: Path | None, as_json: bool, *
         print_json({**told, **more})
     wait = summary.submitted or summary.written
     if wait and not (summary.failed or summary.skipped or summary.faults):
-        more = f"; `astraios study status {root}` says how they stand" if summary.submitted else ""
-        say(f"{summary.left}{more}")
+        hint = f"; `astraios study status {root}` says how they stand" if summary.submitted else ""
+        say(f"{summary.left}{hint}")
     elif not summary.complete:
         again = "the same command tries them again"
         raise WorkError(f"{summary.left}; {again if how.get('retry', True) else 'left alone'}")

@@ -48,7 +48,7 @@ def _module(name: str) -> str:
 
 
 def _registered(name: str) -> Corpus:
-    found: Corpus = registry.load(corpora, "corpus", _module(name))
+    found: Corpus = registry.load(corpora, "corpus", _module(name), Corpus)
     return found
 
 

@@ -40,6 +40,7 @@ from astraios.evaluation.cache import Remembering, VerdictCache
 from astraios.evaluation.evidence import Checking, Slot
 from astraios.evaluation.references import check_references
 from astraios.evaluation.score import SCORES, scores_of
+from astraios.languages import Language
 from astraios.progress import Progress, silent
 from astraios.records import Execution, Outcome, Program, RunKind, Sample, Verdict
 from astraios.runs import MANIFEST, Run, is_done, read_run
@@ -96,9 +97,9 @@ def judge_config(
     tools: dict[str, str] = {}
     limits: dict[str, dict[str, float]] = {}
     if task.checker is not None:
-        checker = checker or registry.load(checkers, "checker", task.checker)
+        checker = checker or registry.load(checkers, "checker", task.checker, Checker)
         for name in task.languages:
-            language = registry.load(languages, "language", name)
+            language = registry.load(languages, "language", name, Language)
             tools |= language.toolchain()
             limits[name] = asdict(language.limits)
         tools |= task.tools()
@@ -171,7 +172,7 @@ def judge(
         environment = dict(config.tools)
         checking = remembering = None
         if config.checker is not None:
-            checker = checker or registry.load(checkers, "checker", config.checker)
+            checker = checker or registry.load(checkers, "checker", config.checker, Checker)
             if isinstance(sandbox, str):
                 sandbox = stack.enter_context(open_sandbox(sandbox_level(sandbox), config.jobs))
             environment |= {**sandbox.describe(), "sandbox": sandbox.level}

@@ -54,7 +54,7 @@ def method(name: str) -> Method:
     plain = name.partition(LABEL)[0]
     here = sys.modules[__name__]
     if not plain.startswith(ANY):
-        found: Method = registry.load(here, "method", plain)
+        found: Method = registry.load(here, "method", plain, Method)
         return found
     # As the registry does it: a method knows the class of its kind, which does not know methods.
     others = import_module(f"{__name__}._generic")

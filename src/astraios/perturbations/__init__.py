@@ -138,7 +138,7 @@ def family(name: str) -> tuple[Transformation, ...]:
     """
     if name not in families():
         raise UnknownNameError("family of perturbations", name, families())
-    found: tuple[Transformation, ...] = registry.load(sys.modules[__name__], "family", name)
+    found: tuple[Transformation, ...] = registry.load(sys.modules[__name__], "family", name, tuple)
     return found
 
 

@@ -130,7 +130,7 @@ def run_study(
         UnknownNameError: if there is no such launcher.
         UsageError: if the study cannot be run as it is written.
     """
-    chosen: Launcher = registry.load(launchers, "launcher", launcher)
+    chosen: Launcher = registry.load(launchers, "launcher", launcher, Launcher)
     options = validate(launcher_options, chosen.Options, source=f"options of launcher {launcher!r}")
     check(study)
     jobs = plan(study)

@@ -45,7 +45,7 @@ def engine_class(name: str) -> type[Engine]:
     Raises:
         UnknownNameError: if there is none.
     """
-    found: type[Engine] = registry.load(engines, "engine", name)
+    found: type[Engine] = registry.load(engines, "engine", name, type[Engine])
     return found
 
 

@@ -271,7 +271,7 @@ def names() -> tuple[str, ...]:
     package = sys.modules[__name__]
     found: list[str] = []
     for part in registry.names(package):
-        found += registry.load(package, "NAMES", part)
+        found += registry.load(package, "NAMES", part, tuple)
     return tuple(found)
 
 
@@ -298,8 +298,8 @@ def task(name: str) -> Task:  # type: ignore[type-arg]
         return task(whole).perturbed(change.removeprefix(PERTURB))
     plain, at, edition = whole.partition("@")
     for part in registry.names(package):
-        if plain.startswith(part) and plain in registry.load(package, "NAMES", part):
-            made: Task = registry.load(package, "task", part)(plain)  # type: ignore[type-arg]
+        if plain.startswith(part) and plain in registry.load(package, "NAMES", part, tuple):
+            made: Task = registry.load(package, "task", part, Callable)(plain)  # type: ignore[type-arg]
             return made.edition(edition) if at else made
     raise UnknownNameError("task", plain, names())
 

@@ -141,7 +141,7 @@ class PackTask(Task[PackProblem]):
 
     def __init__(self, name: str, title: str) -> None:
         part = name.rpartition("-")[2]
-        self.language: Language = registry.load(languages, "language", part)
+        self.language: Language = registry.load(languages, "language", part, Language)
         self.is_original = False
         self.extra_tests: ExtraTests | None = None
         self.name = name

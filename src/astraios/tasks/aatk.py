@@ -92,7 +92,7 @@ class AsleepAtTheKeyboard(Task[Scenario]):
 
     @property
     def _loaded(self) -> Marker:
-        found: Marker = registry.load(markers, "marker", self._marker)
+        found: Marker = registry.load(markers, "marker", self._marker, Marker)
         return found
 
     def tools(self) -> dict[str, str]:
