@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, create_model
 
 from astraios.config import OPERATIONAL, Config
 from astraios.errors import (
@@ -234,6 +234,14 @@ def test_other_config_is_refused_with_the_fields_that_differ(tmp_path):
     sealed_run(tmp_path / "a")
     with pytest.raises(ForeignRunError, match=r"another config \(n_steps: 1 -> 5\)"):
         open_run(tmp_path / "a", Plan(n_steps=5))
+
+
+def test_many_fields_that_differ_are_named_from_the_first_and_counted(tmp_path):
+    fields = ["task", *(f"a{n:02}" for n in range(14))]
+    wide = create_model("Wide", **dict.fromkeys(fields, (int, 0)))
+    open_run(tmp_path / "a", wide()).close()
+    with pytest.raises(ForeignRunError, match=r"\(task: 0 -> 1; a00: .*a10: .*; and 3 more fields"):
+        open_run(tmp_path / "a", wide(**dict.fromkeys(fields, 1)))
 
 
 def test_other_kind_is_refused(tmp_path):

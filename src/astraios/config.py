@@ -66,6 +66,31 @@ def _is_operational(extra: Any) -> bool:
     return isinstance(extra, Mapping) and bool(extra.get("operational"))
 
 
+def differing(stored: Mapping[str, Any], config: BaseModel) -> Iterator[tuple[str, Any, Any]]:
+    """Where `config` is not the one that was dumped as `stored`: field by dotted name, both values.
+
+    In the order of the config's fields; None where one of them has no such field. Operational
+    fields are not compared.
+    """
+    before, after = dict(_leaves(stored)), dict(_leaves(identity(config)))
+    operational = dict(_leaves(config.model_dump(mode="json"))).keys() - after.keys()
+    for name in dict.fromkeys([*after, *before]):
+        if name not in operational and before.get(name) != after.get(name):
+            yield name, before.get(name), after.get(name)
+
+
+def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields by dotted name; a list of plain values is one."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for place, item in enumerate(value):
+            yield from _leaves(item, f"{at}.{place}")
+    else:
+        yield at, value
+
+
 def digest(value: Any) -> str:
     """First 12 hex digits of the SHA-256 of `value` as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel
 
-from astraios.config import fingerprint, identity
+from astraios.config import differing, fingerprint
 from astraios.errors import (
     DataError,
     ForeignRunError,
@@ -44,6 +44,8 @@ from astraios.records import Manifest, RunKind
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+N_LISTED = 12
+"""Fields of another config that an error names, the first of the config; others are counted."""
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -304,22 +306,11 @@ def _difference(folder: Path, old: Manifest, kind: RunKind, config: BaseModel) -
     if old.kind != kind:
         what = f"it is a {old.kind} run, not a {kind} run"
     else:
-        before, after = dict(_leaves(old.config)), dict(_leaves(identity(config)))
-        changed = [
-            f"{key}: {before.get(key)!r} -> {after[key]!r}"
-            for key in sorted(after)
-            if before.get(key) != after[key]
-        ]
-        what = "it was made with another config (" + "; ".join(changed[:5] or ["fields"]) + ")"
+        fields = [f"{name}: {a!r} -> {b!r}" for name, a, b in differing(old.config, config)]
+        if len(fields) > N_LISTED:
+            fields[N_LISTED:] = [f"and {len(fields) - N_LISTED} more fields"]
+        what = f"it was made with another config ({'; '.join(fields) or 'fields'})"
     return (
         f"run folder {str(folder)!r} holds another run: {what}; "
         "choose another folder, or remove this one to start afresh"
     )
-
-
-def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{at}.{key}" if at else str(key))
-    else:
-        yield at, value

@@ -6,7 +6,7 @@ there is the same job. What the new plan does not name is left over, and stays w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from astraios import files
-from astraios.config import fingerprint, identity, parse_yaml, validate
+from astraios.config import differing, fingerprint, parse_yaml, validate
 from astraios.errors import ConfigError, DataError, ForeignRunError, MissingDataError
 from astraios.provenance import code, now, packages
 from astraios.records import Manifest, PlannedJob, RunKind
@@ -145,17 +145,11 @@ def changes(study: Study, jobs: Sequence[Job], root: Path) -> Changes | None:
         )
     if manifest.fingerprint == fingerprint(study):
         return None
-    before, after = dict(_leaves(manifest.config)), dict(_leaves(identity(study)))
-    fields = [
-        Change(name, before.get(name), after.get(name))
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name) and name != "sandbox"
-    ]
     old = read_plan(root) if (root / PLAN).is_file() else []
     known = {job.id for job in old}
     wanted = {job.id for job in jobs}
     return Changes(
-        tuple(fields),
+        tuple(Change(*one) for one in differing(manifest.config, study)),
         tuple(job for job in jobs if is_done(root / job.id)),
         tuple(job for job in jobs if job.id not in known),
         tuple(job for job in old if job.id not in wanted and is_done(root / job.id)),
@@ -229,15 +223,3 @@ def write_study(study: Study, jobs: Sequence[Job], root: Path) -> None:
     planned = (PlannedJob(id=j.id, kind=j.kind, after=j.after, label=j.label) for j in jobs)
     lines = b"".join(record.model_dump_json().encode() + b"\n" for record in planned)
     files.write_bytes(root / PLAN, lines)
-
-
-def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """Fields by dotted name; a list of plain values is one."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{at}.{key}" if at else str(key))
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        for place, item in enumerate(value):
-            yield from _leaves(item, f"{at}.{place}")
-    else:
-        yield at, value
