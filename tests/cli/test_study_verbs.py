@@ -151,12 +151,34 @@ def test_a_method_that_does_not_fit_is_refused_with_the_number(place: Path) -> N
 
 
 @pytest.mark.usefixtures("_torch")
+def test_a_refusal_suggests_nothing_that_is_set_already(place: Path) -> None:
+    saving = ("training.base_precision=bf16", "training.optimization.rows_per_device=1")
+    large = ("plan", "small.yaml", "base_models=[bigcode/starcoderbase-1b]")
+    with pytest.raises(UsageError) as plain:
+        said(*large, "--max-memory", "1GiB")
+    with pytest.raises(UsageError) as saved:
+        said(*large, *saving, "--max-memory", "1GiB")
+    for name in ("base_precision: bf16", "rows_per_device: 1"):
+        assert name in str(plain.value) and name not in str(saved.value)
+    assert "gradient_checkpointing: true" in str(saved.value)
+
+
+@pytest.mark.usefixtures("_torch")
 def test_methods_of_unknown_memory_are_named_as_not_checked(place: Path) -> None:
     unknown = ("plan", "small.yaml", "base_models=[some/model-nobody-has]")
     text = said(*unknown, "--max-memory", "20GiB")
     assert re.search(r"NOT CHECKED by --max-memory.*: some/model-nobody-has fft, some", text)
     assert "NOT CHECKED" not in said(*unknown)
     assert "NOT CHECKED" not in said("plan", "small.yaml", "--max-memory", "20GiB")
+
+
+def test_a_base_folder_without_a_model_is_refused_with_where_it_lies(place: Path) -> None:
+    inner = place / "mine" / "model"
+    inner.mkdir(parents=True)
+    (inner / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"'small', base_models: .*mine' holds no config.json; .*"
+                                         r"did you mean '.*mine/model'\?"):  # fmt: skip
+        said("plan", "small.yaml", f"base_models=[{place / 'mine'}]")
 
 
 @pytest.mark.usefixtures("_torch")

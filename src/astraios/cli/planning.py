@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astraios.cli.display import table
+from astraios.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from astraios.studies.differences import Difference
@@ -91,10 +92,28 @@ def refusal(found: Outlook, budget: str) -> str:
     return (
         f"{len(once)} cells do not fit into the {budget} of --max-memory:\n"
         + "\n".join(lines)
-        + "\nleave the method out, or set for it base_precision bf16 (int8 or nf4 for adapters), "
-        "gradient_checkpointing: true, optimization.rows_per_device: 1, optimizer: adamw_8bit, or "
-        "sharding: fsdp2 on several devices"
+        + f"\nleave the method out, or set for it {' or '.join(_savings(found, set(once)))}"
     )
+
+
+def _savings(found: Outlook, cells: set[tuple[str, str]]) -> list[str]:
+    """Settings that take less memory and that not all trainings of `cells` have."""
+    configs = [job.config for job, _ in found.jobs if isinstance(job.config, TrainingConfig)]
+    ours = [one for one in configs if (one.base_model, one.method) in cells]
+    plans = [one.optimization for one in ours]
+    savings = {
+        "base_precision: bf16": all(one.base_precision != "fp32" for one in ours),
+        "base_precision: int8 or nf4 (adapters only)": all(
+            one.method == "fft" or one.base_precision in ("int8", "nf4") for one in ours
+        ),
+        "gradient_checkpointing: true": all(one.gradient_checkpointing for one in ours),
+        "optimization.rows_per_device: 1": all(
+            1 in (one.rows_per_device, one.batch_size) for one in plans
+        ),
+        "optimization.optimizer: adamw_8bit": all(one.optimizer != "adamw" for one in plans),
+        "sharding: fsdp2 (on several devices)": all(one.sharding != "none" for one in ours),
+    }
+    return [name for name, is_set in savings.items() if not is_set] or ["a smaller block_length"]
 
 
 def _unchecked(found: Outlook) -> str:

@@ -6,8 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 from astraios import tasks, templates
-from astraios.errors import ConfigError, MissingToolError, UnknownNameError, did_you_mean
+from astraios.errors import (
+    ConfigError,
+    MissingDataError,
+    MissingToolError,
+    UnknownNameError,
+    did_you_mean,
+)
 from astraios.evaluation.config import EvaluationConfig
+from astraios.files import check_holds
 from astraios.generation import Engine, check_supports
 from astraios.studies.overrides import SEARCH, TRAIN, Override
 from astraios.studies.serving import engine_class, model_of
@@ -30,8 +37,14 @@ def check(study: Study) -> None:
     Raises:
         ConfigError: the first mistake, such as an option that an engine does not have, or an
             override that changes nothing.
+        MissingDataError: if a base model is a folder here and holds no model.
         UnknownNameError: if there is no such engine or template.
     """
+    for base_model in study.base_models:
+        try:
+            check_holds(base_model, "config.json")
+        except MissingDataError as error:
+            raise MissingDataError(f"study {study.name!r}, base_models: {error}") from None
     _check_overrides(study)
     _check_sampling(study)
     for arm in arms(study):
