@@ -161,6 +161,14 @@ def test_tasks_are_known_by_the_harness_names(dry, theirs, ours):
     assert told["task"] == ours
 
 
+def test_tasks_are_named_one_by_one_or_with_commas(dry):
+    names = ("minipack-validation", "minipack-synthesize")
+    apart = dry(BASE, "--task", names[0], "--task", names[1])
+    together = dry(BASE, "--task", ", ".join(names))
+    assert [run["task"] for run in together["runs"]] == [run["task"] for run in apart["runs"]]
+    assert len(apart["runs"]) >= 2
+
+
 def test_every_adapter_is_asked_every_task(dry):
     names = ("astraios-1b-lora", "astraios-1b-parallel")
     told = dry(

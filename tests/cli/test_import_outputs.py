@@ -169,14 +169,14 @@ def test_same_command_again_does_nothing(outputs: Outputs) -> None:
 def test_grid_grows_with_what_is_asked_for(outputs: Outputs) -> None:
     outputs.write(PATHS["synthesize"], answers("synthesize"))
     outputs.write(PATHS["defect"], answers("defect"))
-    assert outputs.told("--no-judge", "--tasks", SYNTHESIZE, "--models", "1b")["n_left_out"] == 1
+    assert outputs.told("--no-judge", "--task", SYNTHESIZE, "--model", "1b")["n_left_out"] == 1
 
     def grid() -> Any:
         return yaml.safe_load((outputs.out / "study.yaml").read_text())
 
     assert grid()["tasks"] == [SYNTHESIZE]
     assert grid()["base_models"] == ["bigcode/starcoderbase-1b"]
-    outputs.told("--no-judge", "--tasks", "devign", "--models", "astraios-7b-ia3,15b")
+    outputs.told("--no-judge", "--task", "devign", "--model", "astraios-7b-ia3,15b")
     assert grid()["tasks"] == ["devign", SYNTHESIZE]
     assert grid()["base_models"] == [
         "bigcode/starcoderbase-1b",
@@ -377,12 +377,12 @@ def test_empty_and_foreign_trees_are_refused(outputs: Outputs, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--tasks", "humanevalsynthesise-python"), "Did you mean"),
-        (("--models", "2b"), "unknown published model '2b'"),
-        (("--tasks", "humanevalsynthesize-python@original"), "which edition"),
-        (("--tasks", "devign"), "none of them of the tasks"),
-        (("--tasks", ""), "names no task or model"),
-        (("--models", ","), "names no task or model"),
+        (("--task", "humanevalsynthesise-python"), "Did you mean"),
+        (("--model", "2b"), "unknown published model '2b'"),
+        (("--task", "humanevalsynthesize-python@original"), "which edition"),
+        (("--task", "devign"), "none of them of the tasks"),
+        (("--task", ""), "--task '' has an empty name"),
+        (("--model", ","), "--model ',' has an empty name"),
         (("--sandbox", "foo"), "unknown sandbox level 'foo'"),
     ],
 )
@@ -427,6 +427,23 @@ def test_results_inside_the_tree_are_no_outputs(outputs: Outputs) -> None:
     inside.told("--no-judge")
     again = inside.told("--no-judge")
     assert (again["unrecognised"], again["set_aside"]) == ([], [])
+
+
+def test_results_of_an_earlier_out_are_left_out_with_one_line(outputs: Outputs) -> None:
+    inside = Outputs(outputs.root, outputs.root / "published", outputs.command)
+    inside.write(PATHS["synthesize"], answers("synthesize"))
+    inside.told("--no-judge")
+    again = outputs.run("--no-judge")
+    assert f"Folder of results, left out: {inside.out}\n" in again.stderr
+    told = outputs.told("--no-judge")
+    assert told["results"] == [str(inside.out)]
+    assert (told["unrecognised"], told["set_aside"]) == ([], [])
+
+
+def test_an_empty_path_is_refused(outputs: Outputs) -> None:
+    refused = outputs.command("import-outputs", "")
+    assert refused.status == 2
+    assert "OUTPUTS is empty" in refused.stderr
 
 
 def test_missing_toolchain_fails_the_cells_that_need_it(

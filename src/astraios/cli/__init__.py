@@ -74,7 +74,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Options before the verb."""
@@ -110,7 +113,8 @@ app.command("import-outputs")(import_outputs)
 @app.command()
 def grade(
     generations: Annotated[
-        Path, typer.Argument(help="JSON lists, samples.jsonl, or JSONL; .gz too.")
+        Path,
+        typer.Argument(metavar="GENERATIONS", help="JSON lists, samples.jsonl, or JSONL; .gz too."),
     ],
     task: Annotated[str, typer.Option("--task", help="A name of `astraios list tasks`.")],
     data_dir: DataDir = None,
@@ -173,7 +177,7 @@ def grade(
 
 @app.command()
 def report(
-    runs: Annotated[Path, typer.Argument(help="A study's folder.")],
+    runs: Annotated[Path, typer.Argument(metavar="RUNS", help="A study's folder.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write; RUNS/report by default.")
     ] = None,
@@ -191,7 +195,9 @@ def report(
 
 @app.command("list")
 def list_parts(
-    kind: Annotated[str | None, typer.Argument(help="Kind of part; all kinds if left out.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="Kind of part; all kinds if left out.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List methods, tasks, languages, engines, ... and what is missing to use them."""
@@ -227,7 +233,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     problem: Annotated[str | None, typer.Option(help="Id of one problem.")] = None,
     as_json: AsJson = False,
 ) -> None:

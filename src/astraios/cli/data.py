@@ -25,7 +25,7 @@ def _data() -> None:
 
 @data_app.command("build")
 def build_data(
-    config: Annotated[Path, typer.Argument(help="YAML of a BuildConfig.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML of a BuildConfig.")],
     overrides: Overrides = None,
     out: Out = Path("runs"),
     data_dir: DataDir = None,

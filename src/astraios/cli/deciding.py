@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from astraios.cli.options import AsJson, interruptible, print_json
+from astraios.cli.options import NAMES, AsJson, interruptible, parted, print_json
 
-Study = Annotated[Path, typer.Argument(help="A study's folder.")]
+Study = Annotated[Path, typer.Argument(metavar="RUNS", help="A study's folder.")]
 
 
 def recommend(
@@ -32,7 +33,7 @@ def recommend(
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", metavar="TASK[=WEIGHT]", help="Task that counts; give several."),
+        typer.Option("--task", metavar="TASK[=WEIGHT]", help="Task that counts." + NAMES),
     ] = None,
     model: Annotated[str | None, typer.Option(help="This base model alone.")] = None,
     as_json: AsJson = False,
@@ -67,7 +68,9 @@ def recommend(
     )
     with interruptible():
         frames = read_frames(runs)
-        found = find(frames, limits, _mergeable, weights=_weights(task), model=model)
+        found = find(
+            frames, limits, _mergeable, weights=_weights(parted("--task", task)), model=model
+        )
     if as_json:
         print_json(advice.as_json(found))
         return
@@ -78,7 +81,7 @@ def recommend(
         out("\n" + "\n".join(told))
 
 
-def _weights(given: list[str] | None) -> dict[str, float] | None:
+def _weights(given: Sequence[str]) -> dict[str, float] | None:
     """`["fix", "synthesize=2"]` as task -> weight."""
     from astraios.errors import ConfigError
 
@@ -115,15 +118,15 @@ def predict(
     runs: Study,
     to: Annotated[str, typer.Option("--to", help="Parameters of the model: 14B, 350M, 1.3e9.")],
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="This method alone; give several.")
+        list[str] | None, typer.Option("--method", help="This method alone." + NAMES)
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="This task alone, or 'loss'; give several."),
+        typer.Option("--task", help="This task alone, or 'loss'." + NAMES),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="Base model to go by; give the sizes of one family."),
+        typer.Option("--model", help="Base model to go by, of one family." + NAMES),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -136,10 +139,11 @@ def predict(
     from astraios.cli.display import out
 
     target = parse_count(to, "--to")
-    tasks = tuple(LOSS if name == "loss" else name for name in task or ())
+    tasks = tuple(LOSS if name == "loss" else name for name in parted("--task", task))
+    chosen = parted("--method", method), parted("--model", model)
     with interruptible():
         frames = read_frames(runs)
-        forecast = find(frames, target, methods=method or (), tasks=tasks, models=model or ())
+        forecast = find(frames, target, methods=chosen[0], tasks=tasks, models=chosen[1])
     if as_json:
         print_json(forecasting.as_json(forecast))
         return

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from astraios.cli.options import (
+    NAMES,
+    REPEATED,
     AsJson,
     DataDir,
     Jobs,
@@ -16,6 +18,7 @@ from astraios.cli.options import (
     Overrides,
     SandboxLevel,
     interruptible,
+    parted,
     print_json,
 )
 
@@ -39,14 +42,14 @@ def evaluate(
     overrides: Overrides = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A name of `astraios list tasks`; several times for several."),
+        typer.Option("--task", help="A name of `astraios list tasks`." + NAMES),
     ] = None,
     adapter: Annotated[
         list[str] | None,
         typer.Option(
             "--adapter",
             help="An adapter's folder, a training run, a name of `astraios list models`, or a hub "
-            "id (with @REVISION); several times for several.",
+            "id (with @REVISION)." + REPEATED,
         ),
     ] = None,
     method: Annotated[
@@ -123,7 +126,7 @@ def evaluate(
     }
     request = Request(
         model=model,
-        tasks=tuple(task or ()),
+        tasks=parted("--task", task),
         adapters=tuple(adapter or ()),
         method=method,
         settings={**_given(settings), "sampling": _given(drawn)},

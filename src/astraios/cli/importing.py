@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from astraios.cli.options import (
+    NAMES,
+    REPEATED,
     AsJson,
     DataDir,
     Jobs,
@@ -16,9 +18,10 @@ from astraios.cli.options import (
     LimitSamples,
     SandboxLevel,
     interruptible,
+    parted,
     print_json,
 )
-from astraios.errors import WorkError
+from astraios.errors import ConfigError, WorkError
 
 if TYPE_CHECKING:
     from astraios.records import Score
@@ -33,22 +36,28 @@ N_LISTED = 10
 
 def import_outputs(
     outputs: Annotated[
-        Path,
-        typer.Argument(help="The outputs folder of github.com/bigcode-project/astraios, or alike."),
+        str,
+        typer.Argument(
+            metavar="OUTPUTS",
+            help="The outputs folder of github.com/bigcode-project/astraios, or alike.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the study that is made.")] = Path(
         "runs/published"
     ),
-    tasks: Annotated[
+    task: Annotated[
         list[str] | None,
-        typer.Option("--tasks", help="Only these, of `astraios list tasks`; with commas between."),
+        typer.Option("--task", help="Only this one of `astraios list tasks`." + NAMES),
     ] = None,
-    models: Annotated[
+    model: Annotated[
         list[str] | None,
-        typer.Option("--models", help="Only these: sizes (1b, 15b), bases or astraios-1b-lora."),
+        typer.Option(
+            "--model", help="Only this one: a size (1b, 15b), a base or astraios-1b-lora." + NAMES
+        ),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", help="Leave out files, by a pattern: 'syn-*'.")
+        list[str] | None,
+        typer.Option("--exclude", help="Leave out files, by a pattern: 'syn-*'." + REPEATED),
     ] = None,
     limit_problems: LimitProblems = None,
     limit_samples: LimitSamples = None,
@@ -75,10 +84,12 @@ def import_outputs(
     from astraios.config import data_dir as find_data
     from astraios.studies.outputs import Request, carry_out, check, plan, wanted
 
+    if not outputs.strip():
+        raise ConfigError("OUTPUTS is empty; give the folder of published outputs")
     request = Request(
-        outputs=outputs,
+        outputs=Path(outputs),
         out=out,
-        wanted=wanted(tasks or (), models or ()),
+        wanted=wanted(parted("--task", task), parted("--model", model)),
         exclude=tuple(exclude or ()),
         data_dir=find_data(data_dir),
         limit_problems=limit_problems,
@@ -144,6 +155,8 @@ def _tell_files(planned: Plan, say: Any) -> None:
         say(f"Files left out, as asked: {tree.n_left_out}")
     for pattern in tree.idle:
         say(f"--exclude {pattern!r} matches no file")
+    for folder in tree.results:
+        say(f"Folder of results, left out: {folder}")
     _list(say, "Files that hold nothing that is scored", tree.set_aside)
     copies = [(path, f"holds the same as {same}") for path, same in tree.copies]
     _list(say, "Copies", copies)
@@ -226,6 +239,7 @@ def _json(planned: Plan, results: list[Result], dry_run: bool) -> dict[str, Any]
         "unrecognised": listed(tree.unrecognised),
         "set_aside": listed(tree.set_aside),
         "copies": listed((path, f"the same as {same}") for path, same in tree.copies),
+        "results": [str(folder) for folder in tree.results],
         "n_left_out": tree.n_left_out,
         "grid": planned.grid,
     }

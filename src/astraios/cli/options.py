@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
+
+from astraios.errors import ConfigError
+
+REPEATED = " May be repeated."
+NAMES = " May be repeated; commas part names."
+"""Of options that `parted` reads."""
 
 Out = Annotated[Path, typer.Option("--out", help="Folder that run folders are made in.")]
 DataDir = Annotated[
@@ -22,7 +28,8 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Override config fields.")
+    list[str] | None,
+    typer.Argument(metavar="FIELD=VALUE", help="Override config fields." + REPEATED),
 ]
 
 Jobs = Annotated[
@@ -58,6 +65,21 @@ def interruptible() -> Iterator[None]:
         sys.exit(130)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def parted(option: str, given: Iterable[str] | None) -> tuple[str, ...]:
+    """The names that a repeated option was given, each by itself or several with commas between.
+
+    Raises:
+        ConfigError: if it was given no name.
+    """
+    found: list[str] = []
+    for text in given or ():
+        names = [name.strip() for name in text.split(",")]
+        if not all(names):
+            raise ConfigError(f"{option} {text!r} has an empty name; leave the option out for all")
+        found += names
+    return tuple(found)
 
 
 def print_json(value: Any) -> None:

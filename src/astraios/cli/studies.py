@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from astraios.cli.options import (
+    REPEATED,
     AsJson,
     DataDir,
     Jobs,
@@ -47,7 +48,9 @@ Devices = Annotated[
 ]
 LauncherOptions = Annotated[
     list[str] | None,
-    typer.Option("--launcher-option", metavar="FIELD=VALUE", help="One of the launcher's own."),
+    typer.Option(
+        "--launcher-option", metavar="FIELD=VALUE", help="One of the launcher's own." + REPEATED
+    ),
 ]
 NoRetry = Annotated[
     bool, typer.Option("--no-retry", help="Leave jobs alone that failed in an earlier run.")
@@ -61,7 +64,8 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="AXIS=VALUE",
-        help="Only these and what they build on: method=lora, kind=train, a folder's pattern.",
+        help="Only these and what they build on: method=lora, kind=train, a folder's pattern."
+        + REPEATED,
     ),
 ]
 AcceptChanges = Annotated[
@@ -70,7 +74,11 @@ AcceptChanges = Annotated[
 ]
 From = Annotated[
     list[Path] | None,
-    typer.Option("--from", help="Folders of finished runs, by whose pace time is estimated."),
+    typer.Option(
+        "--from",
+        metavar="RUNS",
+        help="Folder of finished runs, by whose pace time is estimated." + REPEATED,
+    ),
 ]
 Calibrate = Annotated[
     bool, typer.Option("--calibrate", help="Try a few steps of each kind of training first.")

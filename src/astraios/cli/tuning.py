@@ -47,7 +47,7 @@ def embedded(name: str, out: Path) -> tuple[Path | None, dict[str, str]]:
 
 
 def pack(
-    config: Annotated[Path, typer.Argument(help="YAML of a PackConfig.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML of a PackConfig.")],
     overrides: Overrides = None,
     out: Out = Path("runs"),
     data_dir: DataDir = None,
@@ -104,7 +104,11 @@ def _packed(config: PackConfig, base: Path | None, out: Path, data: Path | None)
 
 def train(
     config: Annotated[
-        str, typer.Argument(help="YAML of a TrainingConfig, or a name of `astraios list recipes`.")
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="YAML of a TrainingConfig, or a name of `astraios list recipes`.",
+        ),
     ],
     overrides: Overrides = None,
     out: Out = Path("runs"),
@@ -189,7 +193,7 @@ def _foretell(config: TrainingConfig, tuned: Any, rows: Sequence[Row], pad_id: i
 
 
 def merge(
-    adapter: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Folder of an adapter.")],
     base: Annotated[str, typer.Option(help="Its base model: a folder or a hub id.")],
     to: Annotated[Path, typer.Option(help="New folder for the merged model.")],
     revision: Annotated[str | None, typer.Option(help="Of the base, on the hub.")] = None,

@@ -73,7 +73,7 @@ def plan(request: Request) -> Plan:
     if not tree.cells:
         raise MissingDataError(
             f"{str(request.outputs)!r}: {tree.n_left_out} files of published models, none of them "
-            "of the tasks and models asked for; leave out --tasks, --models or --exclude"
+            "of the tasks and models asked for; leave out --task, --model or --exclude"
         )
     return Plan(request, tree)
 

@@ -26,11 +26,13 @@ from astraios.errors import (
 from astraios.evaluation.generations_file import Shape, checksum, line_items, list_items, shape
 from astraios.evaluation.imports import Generations
 from astraios.published import PublishedModel
+from astraios.runs import read_manifest
 from astraios.studies.outputs.names import SIZES, Named, NotScoredError, named
 
 __all__ = ["TASKS", "Cell", "Tree", "Wanted", "scan", "wanted"]
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+RESULTS = "is a folder of results"
 TASKS = (
     "bigclonebench",
     "bigclonebench-oneshot",
@@ -98,12 +100,14 @@ class Tree:
     """File, and the one with the same answers that counts."""
     n_left_out: int
     """Files of cells that were not asked for, and excluded ones."""
+    results: tuple[Path, ...] = ()
+    """Folders of runs or studies of ours, such as of an earlier import; nothing in them counts."""
     idle: tuple[str, ...] = ()
     """Patterns of `exclude` that no file matches."""
 
 
 def wanted(task_names: Iterable[str] = (), model_names: Iterable[str] = ()) -> Wanted:
-    """The part of the grid that the names say; commas part names, too.
+    """The part of the grid that the names say.
 
     Args:
         task_names: names of tasks; all tasks if there is none.
@@ -111,11 +115,11 @@ def wanted(task_names: Iterable[str] = (), model_names: Iterable[str] = ()) -> W
 
     Raises:
         UnknownNameError: for a name that is none.
-        ConfigError: for no name, and for a task with an edition: it follows from the outputs.
+        ConfigError: for a task with an edition: it follows from the outputs.
     """
-    chosen = dict.fromkeys(_task_name(name) for name in _parted(task_names))
+    chosen = dict.fromkeys(_task_name(name) for name in task_names)
     models = {
-        model.name: model for name in _parted(model_names) for model in _models_called(name)
+        model.name: model for name in model_names for model in _models_called(name)
     } or published.MODELS
     ordered = tuple(model for name, model in published.MODELS.items() if name in models)
     return Wanted(tuple(chosen), ordered)
@@ -148,9 +152,13 @@ def scan(
         )
     found: dict[tuple[PublishedModel, str], list[Path]] = {}
     unrecognised, set_aside = [], []
+    results: list[Path] = []
     n_left_out = n_files = n_known = 0
     used: set[str] = set()
     for path, fault in _files(root, out):
+        if fault == RESULTS:
+            results.append(path)
+            continue
         n_files += 1
         inner = PurePosixPath(path.relative_to(root).as_posix())
         matched = {one for one in exclude if fnmatch(inner.name, one) or fnmatch(str(inner), one)}
@@ -200,6 +208,7 @@ def scan(
         tuple(set_aside),
         tuple(copies),
         n_left_out,
+        tuple(results),
         tuple(one for one in exclude if one not in used),
     )
 
@@ -207,7 +216,8 @@ def scan(
 def _files(root: Path, out: Path | None) -> Iterator[tuple[Path, str]]:
     """What is in `root` and below but hidden things and `out`, in path order.
 
-    Each file comes with "", and what cannot be read as one with the reason. Links are followed.
+    Each file comes with "", a folder of ours with `RESULTS`, and what cannot be read as one with
+    the reason. Links are followed.
     """
     return _below(root, frozenset([out.resolve()] if out is not None else ()), frozenset())
 
@@ -239,8 +249,18 @@ def _below(
             yield path, "is neither a file nor a folder; remove it, or --exclude it"
         elif at in above:
             yield path, "is a link to a folder that it is in; remove it, or --exclude it"
+        elif _is_ours(at):
+            yield path, RESULTS
         else:
             yield from _below(path, left_out, above)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether `folder` is a run or a study."""
+    try:
+        return bool(read_manifest(folder).run_id)
+    except AstraiosError:
+        return False
 
 
 def _task_of(path: Path, said: Named, data_dir: Path | None) -> str:
@@ -289,14 +309,6 @@ def _contents(path: Path) -> str:
 
 
 # --- what is asked for ------------------------------------------------------------------------
-
-
-def _parted(names: Iterable[str]) -> Iterator[str]:
-    for name in names:
-        parts = [part.strip() for part in name.split(",")]
-        if not any(parts):
-            raise ConfigError(f"{name!r} names no task or model; leave the option out for all")
-        yield from filter(None, parts)
 
 
 def _task_name(name: str) -> str:
