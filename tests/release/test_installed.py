@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 import venv
@@ -133,7 +132,7 @@ def test_with_its_extra_the_demo_begins(
         while not steps and running.poll() is None and time.monotonic() - begun < PATIENCE_S:
             time.sleep(1)
             steps = [p for p in (tmp_path / "runs").rglob("metrics.jsonl") if p.stat().st_size]
-        running.send_signal(signal.SIGINT)
+        running.terminate()
         running.wait(timeout=120)
     assert steps, log.read_text()
     assert json.loads(steps[0].read_text().splitlines()[0])["loss"] > 0

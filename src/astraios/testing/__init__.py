@@ -59,10 +59,11 @@ def check_method(name: str, options: Mapping[str, Any] | None = None) -> Kept:
         UnknownNameError: if there is no such method.
         MissingToolError: without torch, transformers and peft.
     """
-    needs_torch("methods are")
     from astraios.testing import methods
 
-    return checked(f"method {name!r}", methods.CONTRACT, methods.subject(name, options))
+    made = methods.subject(name, options)
+    needs_torch("methods are")
+    return checked(f"method {name!r}", methods.CONTRACT, made)
 
 
 def check_task(name: str, data_dir: Path | None = None) -> Kept:

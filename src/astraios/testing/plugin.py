@@ -101,8 +101,8 @@ def _is_there(kind: str, name: str) -> None:
     from astraios.testing._tiny import needs_torch
 
     if kind == "method":
-        needs_torch("methods are")
         methods.method(name)
+        needs_torch("methods are")
     elif kind == "task":
         tasks.task(name)
     elif kind == "language":
