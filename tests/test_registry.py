@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from importlib.metadata import PathDistribution
 from itertools import count
 
 import pytest
@@ -132,6 +134,22 @@ def test_library_that_a_part_of_another_project_needs_is_told_as_of_ours(
     claim(install, package, "forestry", "elm = forester:elm")
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         registry.load(package, "tree", "elm")
+
+
+def test_project_that_is_installed_while_we_run_is_found(package, install, tmp_path):
+    for folder in (tmp_path, tmp_path / package.__name__):
+        os.utime(folder, (0, 0))  # clocks of file systems tick slowly
+    assert registry.names(package) == ("ash", "oak", "yew")
+    claim(install, package, "forestry", "elm = forester:elm")
+    install(f"{package.__name__}/fir.py", "tree = 'a fir'")
+    assert registry.names(package) == ("ash", "elm", "fir", "oak", "yew")
+
+
+def test_what_is_installed_is_read_once(package, install, monkeypatch):
+    claim(install, package, "forestry", "elm = forester:elm")
+    registry.names(package)
+    monkeypatch.setattr(PathDistribution, "read_text", lambda *_: pytest.fail("read again"))
+    assert registry.names(package) == ("ash", "elm", "oak", "yew")
 
 
 def test_entry_point_may_not_take_the_name_of_a_part(package, install):

@@ -3,13 +3,17 @@
 A plain module name is a part, a leading underscore means "shared by siblings". Parts of other
 projects are found through entry points in the group named like the package
 (`astraios.methods`, `astraios.tasks`, ...); each must load to the same object that a module of
-ours exports. Listing imports nothing, so it is fast and works without torch.
+ours exports. Listing imports nothing, so it is fast and works without torch. What is installed is
+read once a process, and again when a folder of the import path has changed.
 """
 
 from __future__ import annotations
 
 import ast
 import pkgutil
+import sys
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -21,13 +25,40 @@ from astraios.errors import ConfigError, UnknownNameError
 
 def builtin_names(package: ModuleType) -> tuple[str, ...]:
     """Public module names of `package`, sorted; nothing is imported."""
-    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return _modules(_as_of(package.__path__))
+
+
+State = tuple[tuple[str, int], ...]
+"""Folders, and when each was last changed."""
+
+
+def _as_of(folders: Iterable[str]) -> State:
+    return tuple((folder, _changed_ns(folder)) for folder in folders)
+
+
+def _changed_ns(folder: str) -> int:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=64)
+def _modules(state: State) -> tuple[str, ...]:
+    found = (module.name for module in pkgutil.iter_modules([folder for folder, _ in state]))
     return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+@lru_cache(maxsize=4)
+def _installed(state: State) -> Mapping[str, tuple[EntryPoint, ...]]:
+    """Entry points by their group."""
+    found = entry_points()
+    return {group: tuple(found.select(group=group)) for group in found.groups}
 
 
 def _outside(package: ModuleType) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=package.__name__):
+    for point in _installed(_as_of(sys.path)).get(package.__name__, ()):
         other = found.setdefault(point.name, point)
         if other.value != point.value:
             raise ConfigError(

@@ -14,7 +14,7 @@ def install_example(page: Path, module: str, site: Path, monkeypatch: pytest.Mon
     text = page.read_text(encoding="utf-8")
     (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (points,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    ((group, name, value),) = re.findall(r'"([\w.]+)"\]\n(\w+) = "([\w.]+)"', points)
+    ((group, name, value),) = re.findall(r'"([\w.]+)"\]\n(\w+) = "([\w.:]+)"', points)
     package = site / "my_project"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()

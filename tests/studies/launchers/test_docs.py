@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from cheap_jobs import ended, fill, grid, job, records, setting
+from tests.analysis.examples import install_example
 
 from astraios import registry
 from astraios.errors import ConfigError, UnknownNameError
@@ -23,16 +20,9 @@ PAGE = DOCS / "how-to" / "add-a-launcher.md"
 
 
 @pytest.fixture
-def serial(monkeypatch):
+def serial(tmp_path, monkeypatch):
     """The example as an installed project would bring it."""
-    module = ModuleType("my_project_serial")
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    exec(compile(code, str(PAGE), "exec"), module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    point = importlib.metadata.EntryPoint(
-        "serial", "my_project_serial:launcher", "astraios.studies.launchers"
-    )
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    install_example(PAGE, "serial", tmp_path / "site", monkeypatch)
     return registry.load(launchers, "launcher", "serial")
 
 
