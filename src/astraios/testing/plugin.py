@@ -41,7 +41,8 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
         return
     group = parser.getgroup("astraios", "parts that have to keep the contract of their kind")
     for kind in KINDS:
-        told = f"a {kind} by its registered name; may be repeated"
+        a = "an" if kind == "engine" else "a"
+        told = f"{a} {kind} by its registered name; may be repeated"
         group.addoption(f"--{kind}", action="append", default=[], metavar="NAME", help=told)
     group.addoption(
         "--set",
