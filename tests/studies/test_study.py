@@ -11,11 +11,13 @@ from astraios.evaluation.config import EvaluationConfig
 from astraios.progress import silent
 from astraios.records import RunKind
 from astraios.studies.checks import check
+from astraios.studies.needs import needs
 from astraios.studies.plan import plan
 from astraios.studies.presets import names, read_study
 from astraios.studies.run import run_study
 from astraios.studies.study import BASE, Study, arms, training_config
 from astraios.studies.work import work
+from astraios.training.config import TrainingConfig
 
 YAML = """
 name: small
@@ -170,6 +172,11 @@ def test_a_study_file_that_is_not_there_is_told_with_the_shipped_names(tmp_path:
         read_study("embeded-quick")
 
 
+def test_a_folder_in_the_place_of_a_study_is_told_with_what_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"is a folder.*`astraios study resume .*` goes on"):
+        read_study(str(tmp_path))
+
+
 def test_malformed_yaml_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("name: x\nmethods: [fft\ntasks: [a]\n")
@@ -213,6 +220,17 @@ def test_a_method_is_entered_twice_and_any_of_peft_by_its_type() -> None:
     assert all(config.method == key for key, config in found.items())
     folders = {job.id.split("/")[2] for job in plan(read) if job.kind is RunKind.TRAIN}
     assert folders == set(found)
+
+
+def test_full_tuning_under_another_name_takes_as_much_memory() -> None:
+    text = YAML.replace("methods: [fft, lora]", "methods: [fft, {method: fft, name: again}]")
+    told = {
+        job.config.method: needs(job)
+        for job in plan(study("base_models=[some/model-1b]", text=text))
+        if isinstance(job.config, TrainingConfig)
+    }
+    assert told["fft"] == told["fft~again"]
+    assert told["fft"].host_mib > 15_000
 
 
 def test_an_override_finds_an_entry_by_what_it_is_called() -> None:

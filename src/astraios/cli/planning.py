@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astraios.cli.display import table
+from astraios.methods import LABEL
 from astraios.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _savings(found: Outlook, cells: set[tuple[str, str]]) -> list[str]:
     savings = {
         "base_precision: bf16": all(one.base_precision != "fp32" for one in ours),
         "base_precision: int8 or nf4 (adapters only)": all(
-            one.method == "fft" or one.base_precision in ("int8", "nf4") for one in ours
+            one.method.partition(LABEL)[0] == "fft" or one.base_precision in ("int8", "nf4")
+            for one in ours
         ),
         "gradient_checkpointing: true": all(one.gradient_checkpointing for one in ours),
         "optimization.rows_per_device: 1": all(

@@ -85,10 +85,6 @@ class Board:
         return not self._n_waiting and not self._running
 
     @property
-    def n_running(self) -> int:
-        return len(self._running)
-
-    @property
     def n_ready(self) -> int:
         return sum(map(len, self._ready.values()))
 

@@ -81,7 +81,7 @@ def estimate(
     Args:
         study: the grid.
         jobs: its plan.
-        root: its folder; what is done there is known and not estimated.
+        root: its folder; packed data there tell tokens exactly.
         paces: what was measured.
         data_dir: folder of benchmark files, by which completions are counted.
         max_memory_mib: what one device may have.

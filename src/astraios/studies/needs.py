@@ -8,6 +8,7 @@ from pathlib import Path
 
 from astraios import published
 from astraios.evaluation.config import EvaluationConfig
+from astraios.methods import LABEL
 from astraios.records import RunKind
 from astraios.studies.plan import Job
 from astraios.training.config import EMBEDDED, PretrainingConfig, TrainingConfig
@@ -45,14 +46,11 @@ class Needs:
     """Of `host_mib` or, on a device, of `device_mib`: the base model."""
 
 
-def needs(job: Job, root: Path | None = None) -> Needs:
+def needs(job: Job) -> Needs:
     """A conservative estimate from the size of the model and the kind of work.
 
-    Of a model whose size is unknown, memory is None.
-
-    Args:
-        job: what is to be done.
-        root: the study's folder; unused where sizes follow from the config.
+    Of a model whose size is unknown, memory is None. It is for scheduling: without torch, in
+    microseconds and rather too much; `estimates` tells people what a training takes.
     """
     config = job.config
     if job.kind is RunKind.JUDGE:
@@ -65,7 +63,7 @@ def needs(job: Job, root: Path | None = None) -> Needs:
         width = {"fp32": 4, "bf16": 2, "int8": 1, "nf4": 1}[config.base_precision]
         # Weights; with full fine-tuning fp32 masters, gradients and two moments; else a third of
         # the weights again, for an adapter with its moments and the activations of a step.
-        trained = 16 if config.method == "fft" else width + 2
+        trained = 16 if config.method.partition(LABEL)[0] == "fft" else width + 2
         return _needs(_n_parameters(config.base_model, config.revision), width, trained, 1, True)
     if isinstance(config, EvaluationConfig):
         if config.engine not in ("hf", "vllm"):

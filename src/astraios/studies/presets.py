@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from astraios.config import parse_yaml, read_yaml
-from astraios.errors import UnknownNameError
+from astraios.errors import MissingDataError, UnknownNameError
 from astraios.studies.study import Study
 
 _SHIPPED = files("astraios.studies") / "shipped"
@@ -24,6 +24,7 @@ def read_study(study: str, overrides: Sequence[str] = ()) -> Study:
 
     Raises:
         UnknownNameError: if it is neither.
+        MissingDataError: if it is a folder, or a file that is not there.
         ConfigError: if the file or an override is wrong.
     """
     if study in names():
@@ -32,4 +33,9 @@ def read_study(study: str, overrides: Sequence[str] = ()) -> Study:
     path = Path(study)
     if not path.exists() and path.suffix not in (".yaml", ".yml"):
         raise UnknownNameError("study (nor file)", study, names())
+    if path.is_dir():
+        raise MissingDataError(
+            f"{study!r} is a folder, and a study is begun from a YAML file or a name; where it is "
+            f"a study's folder, `astraios study resume {study}` goes on with it"
+        )
     return read_yaml(path, Study, overrides)

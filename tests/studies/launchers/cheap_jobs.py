@@ -25,7 +25,7 @@ class Cheap(Config):
     every_s: float = 0.0
     """Time between two records."""
     ends: str = "well"
-    """Or: fails, breaks, killed, killed-once, starved, starved-once."""
+    """Or: fails, breaks, killed, stopped, starved, and the last three with -once."""
 
 
 class Note(Record):
@@ -66,6 +66,8 @@ def _go_wrong(ends: str, mark: Path) -> None:
         mark.touch()
     if ends.startswith("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if ends.startswith("stopped"):
+        os.kill(os.getpid(), signal.SIGTERM)
     if ends.startswith("starved"):
         raise MemoryError("no room")
     if ends == "fails":

@@ -93,6 +93,14 @@ def test_a_job_whose_worker_is_lost_is_begun_again_alone(tmp_path):
     assert {event.job.id for event in between} == {"once"}
 
 
+def test_a_job_whose_worker_somebody_asked_to_end_is_begun_again(tmp_path):
+    events = launch([job("once", ends="stopped-once"), job("always", ends="stopped")], tmp_path)
+    assert ended(events) == {"once": Phase.DONE, "always": Phase.FAILED}
+    assert [e.note for e in events if e.phase is Phase.FAILED] == [
+        "its worker process was ended by SIGTERM"
+    ]
+
+
 def test_a_job_that_ran_out_of_memory_is_tried_once_more(tmp_path):
     jobs = [job("once", ends="starved-once"), job("always", ends="starved")]
     events = launch(jobs, tmp_path, n_workers=1)

@@ -90,7 +90,7 @@ def test_a_job_whose_worker_is_lost_is_begun_again(tmp_path):
         tmp_path,
         """
         jobs = [*grid(2), job("lost", ends="killed-once"), job("starved", ends="starved-once"),
-                job("dies", ends="killed")]
+                job("stopped", ends="stopped-once"), job("dies", ends="killed")]
         launcher.launch(jobs, setting(root, Options(retries=1), n_workers=2), watch)
         found = ended(events)
         assert found.pop("dies") is Phase.FAILED
@@ -98,9 +98,10 @@ def test_a_job_whose_worker_is_lost_is_begun_again(tmp_path):
         """,
     )
     assert "again lost its worker was lost" in told
+    assert "again stopped its worker was lost" in told
     assert "again starved its worker was lost (it ran out of memory)" in told
     assert "failed dies its worker was lost 2 times, last because" in told
-    jobs = [*grid(2), job("lost"), job("starved")]
+    jobs = [*grid(2), job("lost"), job("starved"), job("stopped")]
     assert records(tmp_path / "study", jobs) == undisturbed(tmp_path, jobs)
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, final
 
-from astraios.studies.launchers import Event, Phase, Setting
+from astraios.studies.launchers import Event, Setting
 from astraios.studies.plan import Job
 from astraios.studies.worker import Worker
 
@@ -65,7 +65,9 @@ class Actor:
         try:
             return self._worker.do(job, tell, keep=keep)
         except KeyboardInterrupt:
-            return Event(job, Phase.FAILED, note="it was stopped")
+            # By the launcher, which does not listen any more, or by a node that is taken away: a
+            # worker that is lost has its job begun again.
+            os._exit(128 + signal.SIGTERM)
         finally:
             self._busy = False
 

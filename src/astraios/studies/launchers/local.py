@@ -44,6 +44,9 @@ from astraios.studies.worker import Worker
 
 log = logging.getLogger(__name__)
 
+STOPPED = 128 + signal.SIGTERM
+"""Exit code of a worker that SIGTERM has ended."""
+
 
 class Options(Config):
     """Options of the launcher `local`."""
@@ -74,7 +77,7 @@ class LocalLauncher(Launcher):
 
     def launch(self, jobs: Sequence[Job], setting: Setting, watch: Callable[[Event], None]) -> None:
         options: Options = self.options(setting)
-        board = Board(jobs, needs=lambda job: needs(job, setting.root), base=base_of)
+        board = Board(jobs, needs=needs, base=base_of)
         pool = _Pool(board, setting, options, watch)
         try:
             while not board.finished:
@@ -237,6 +240,8 @@ class _Pool:
         self._returned(job)
         self._room.idle(id(worker), 0)
         code = worker.process.exitcode or 0
+        if code == STOPPED:  # by somebody else: it was asked to end, and tidied up
+            code = -signal.SIGTERM
         n_kills = machine.kills_for_memory()
         starved, self._n_kills = n_kills > self._n_kills, n_kills
         why = "the kernel ended its worker process for lack of memory" if starved else _death(code)
@@ -363,7 +368,7 @@ def _serve(pipe: Connection, setting: Setting, parent: int) -> None:
     except (EOFError, OSError):
         return
     except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGTERM) from None
+        raise SystemExit(STOPPED) from None
 
 
 def _interrupt(*_: Any) -> None:

@@ -67,7 +67,7 @@ class RayLauncher(Launcher):
                 "pip install 'astraios[ray]'. Nothing was run."
             )
         options: Options = self.options(setting)
-        board = Board(jobs, needs=lambda job: needs(job, setting.root), base=base_of)
+        board = Board(jobs, needs=needs, base=base_of)
         with contextlib.ExitStack() as stack:
             for name, value in QUIET.items():
                 stack.enter_context(environment(name, value))

@@ -145,7 +145,7 @@ def stages(jobs: Sequence[Job], setting: Setting, options: Options) -> list[Stag
     groups: dict[tuple[int, RunKind, Needs], list[Job]] = {}
     for job in _in_order(jobs):
         level[job.id] = 1 + max((level[name] for name in job.after if name in level), default=0)
-        key = (level[job.id], job.kind, needs(job, setting.root))
+        key = (level[job.id], job.kind, needs(job))
         groups.setdefault(key, []).append(job)
     found: list[Stage] = []
     stage_of: dict[str, str] = {}
