@@ -15,9 +15,13 @@ from astraios.errors import ConfigError, DataError, ForeignRunError, MissingData
 from astraios.records import PlannedJob, RunKind
 from astraios.runs import MANIFEST, Run, read_manifest
 from astraios.studies import changes, failures
+from astraios.studies import plan as planning
 from astraios.studies.checks import check
+from astraios.studies.outputs.run import OutputsConfig
 from astraios.studies.plan import Job, in_order, plan
+from astraios.studies.run import run_study
 from astraios.studies.selection import behind, select
+from astraios.studies.status import status
 from astraios.studies.study import Study
 
 YAML = """
@@ -83,6 +87,49 @@ def test_changes_are_refused_until_they_are_accepted(tmp_path: Path) -> None:
     assert fingerprint(changes.stored_study(tmp_path)) == fingerprint(wider)
     assert [job.id for job in changes.read_plan(tmp_path)] == [job.id for job in plan(wider)]
     assert read_manifest(tmp_path).fingerprint == fingerprint(wider)
+
+
+def test_changes_of_a_study_that_this_version_cannot_read_are_taken_up(tmp_path: Path) -> None:
+    begun(tmp_path, study(), RunKind.TRAIN)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["of_an_older_version"] = True
+    manifest["fingerprint"] = "0" * 12
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ForeignRunError, match="of_an_older_version: True -> None"):
+        changes.settle(study(), plan(study()), tmp_path)
+    changes.settle(study(), plan(study()), tmp_path, accept=True)
+    assert changes.stored_study(tmp_path) == study()
+
+
+def test_imported_outputs_never_give_way_to_a_study(tmp_path: Path) -> None:
+    with Run.open(tmp_path, kind=RunKind.STUDY, config=OutputsConfig()):
+        pass
+    with pytest.raises(ForeignRunError, match="`astraios import-outputs` laid out; choose another"):
+        changes.settle(study(), plan(study()), tmp_path, accept=True)
+    assert read_manifest(tmp_path).fingerprint == fingerprint(OutputsConfig())
+
+
+def test_a_plan_that_this_machine_makes_otherwise_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = study("sandbox=none")
+    begun(tmp_path, read)
+    for job in plan(read):
+        sealed(tmp_path / job.id, job.kind, job.config)
+    run_study(read, tmp_path)
+    assert read_manifest(tmp_path).status == "done"
+    judge_config = planning.judge_config
+
+    def with_other_tools(*some: Any, **more: Any) -> Any:
+        made = judge_config(*some, **more)
+        return made.model_copy(update={"tools": {**made.tools, "compiler": "another"}})
+
+    monkeypatch.setattr(planning, "judge_config", with_other_tools)
+    run_study(read, tmp_path, launcher="slurm", launcher_options={"dry_run": True})
+    assert changes.read_plan(tmp_path)[-1].id == plan(read)[-1].id
+    assert {one.state for one in status(tmp_path)} == {"done", "waiting"}
+    assert read_manifest(tmp_path).status == "running"
 
 
 def test_a_study_of_which_only_bases_are_there_may_change(tmp_path: Path) -> None:

@@ -283,7 +283,9 @@ def run_and_report(study: Study, root: Path, data: Path | None, as_json: bool, *
             )
         finally:
             display.close()
-        if summary.nothing_to_do:
+        if summary.n_chosen == 0:
+            say("no job has failed in an earlier run: nothing was run")
+        elif summary.nothing_to_do:
             n, of = summary.n_chosen, summary.n_jobs
             whole = f"all {of} jobs are done already" if n == of else f"the {n} of {of} jobs are"
             say(

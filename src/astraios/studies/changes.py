@@ -16,9 +16,10 @@ import yaml
 from astraios import files
 from astraios.config import differing, fingerprint, parse_yaml, validate
 from astraios.errors import ConfigError, DataError, ForeignRunError, MissingDataError
+from astraios.locks import Lock
 from astraios.provenance import code, now, packages
 from astraios.records import Manifest, PlannedJob, RunKind
-from astraios.runs import MANIFEST, Run, is_done, read_manifest
+from astraios.runs import MANIFEST, is_done, read_manifest
 from astraios.studies.plan import Job, in_order
 from astraios.studies.study import Study
 
@@ -143,6 +144,11 @@ def changes(study: Study, jobs: Sequence[Job], root: Path) -> Changes | None:
         raise ForeignRunError(
             f"{str(root)!r} is a {manifest.kind} run and no study; choose another --out folder"
         )
+    if "base_models" not in manifest.config:
+        raise ForeignRunError(
+            f"{str(root)!r} holds outputs that `astraios import-outputs` laid out; choose another "
+            "--out folder, or another name for the study"
+        )
     if manifest.fingerprint == fingerprint(study):
         return None
     old = read_plan(root) if (root / PLAN).is_file() else []
@@ -193,27 +199,25 @@ def _adopt(study: Study, jobs: Sequence[Job], root: Path) -> None:
     The files of the old one go first and those of the new one come last: a kill in between leaves
     a manifest without them, and the next run writes them again.
     """
-    old = read_manifest(root)
-    before = validate(old.config, Study, source=str(root / MANIFEST))
-    with Run.open(root, kind=RunKind.STUDY, config=before):  # holds the folder's lock
-        _replace(study, jobs, root, old)
-
-
-def _replace(study: Study, jobs: Sequence[Job], root: Path, old: Manifest) -> None:
-    for name in (STUDY, PLAN):
-        (root / name).unlink(missing_ok=True)
-    manifest = Manifest(
-        run_id=study.name,
-        kind=RunKind.STUDY,
-        fingerprint=fingerprint(study),
-        config=study.model_dump(mode="json"),
-        inputs=old.inputs,
-        code=code(),
-        environment=dict(packages()),
-        started=now(),
-    )
-    files.write_json(root / MANIFEST, manifest)
-    write_study(study, jobs, root)
+    lock = Lock(root)
+    try:
+        with files.storage(root):
+            for name in (STUDY, PLAN):
+                (root / name).unlink(missing_ok=True)
+        manifest = Manifest(
+            run_id=study.name,
+            kind=RunKind.STUDY,
+            fingerprint=fingerprint(study),
+            config=study.model_dump(mode="json"),
+            inputs=read_manifest(root).inputs,
+            code=code(),
+            environment=dict(packages()),
+            started=now(),
+        )
+        files.write_json(root / MANIFEST, manifest)
+        write_study(study, jobs, root)
+    finally:
+        lock.release()
 
 
 def write_study(study: Study, jobs: Sequence[Job], root: Path) -> None:

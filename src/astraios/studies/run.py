@@ -137,11 +137,13 @@ def run_study(
     chosen_jobs = select(jobs, only) if only else jobs
     changes.settle(study, jobs, root, accept=accept_changes)
     with runs.Run.open(root, kind=RunKind.STUDY, config=study, run_id=study.name) as run:
-        if not (root / changes.STUDY).exists() or not (root / changes.PLAN).exists():
-            changes.write_study(study, jobs, root)
+        # Of the same study another version, or other tools, may make other jobs.
+        changes.write_study(study, jobs, root)
         if failed_only:
             chosen_jobs = behind(chosen_jobs, failures.read(root))
         todo = missing(chosen_jobs, root)
+        if todo and run.done:
+            run.reopen()
         summary = Summary(root, len(jobs), len(chosen_jobs) - len(todo), len(chosen_jobs))
         failures.forget(root)
         if not retry:
