@@ -11,6 +11,7 @@ import pytest
 from astraios.errors import ContractError, UnknownNameError
 from astraios.testing import NotApplicable, Property, check_engine, check_method, check_task
 from astraios.testing._contract import checked
+from astraios.testing.tasks import CONTRACT as TASK
 
 
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -35,6 +36,13 @@ def test_a_command_that_says_too_little_is_told_once(
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert says in done.stderr
     assert len(done.stderr.splitlines()) < 4
+
+
+def test_a_part_is_held_to_one_test_a_property(tmp_path: Path) -> None:
+    done = run("--pyargs", "astraios.testing", "--task", "minipack-fix", "-vv", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(TASK) - 1} passed, 1 skipped" in done.stdout
+    assert "[minipack-fix-reference-programs-fare-as-they-must] PASSED" in done.stdout
 
 
 def test_another_project_may_have_options_of_these_names(tmp_path: Path) -> None:
