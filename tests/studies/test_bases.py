@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
 
+from tests.studies.tiny import pretrained
+
 from astraios import methods, registry, tasks
 from astraios.evaluation.config import EvaluationConfig
 from astraios.files import read_records
@@ -21,8 +23,7 @@ from astraios.studies.plan import Job
 from astraios.studies.work import work
 from astraios.studies.worker import Worker
 from astraios.training import base as training_base
-from astraios.training.config import Optimization, PretrainingConfig, TrainingConfig, pack_config
-from astraios.training.pretrain import pretrain
+from astraios.training.config import Optimization, TrainingConfig, pack_config
 
 OPTIMIZATION = Optimization(n_steps=3, batch_size=4, learning_rate=5e-3, validate_every=2)
 ADAPTERS = tuple(
@@ -37,16 +38,7 @@ QUICK = ("lora", "bitfit", "pissa")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study's folder with a tiny base model."""
     root = tmp_path_factory.mktemp("study")
-    config = PretrainingConfig(
-        name="tiny",
-        hidden=16,
-        n_layers=2,
-        n_heads=2,
-        vocabulary=400,
-        n_tokenizer_documents=400,
-        optimization=Optimization(n_steps=6, batch_size=4, learning_rate=5e-3),
-    )
-    pretrain(config, root / "base/tiny")
+    pretrained(root / "base/tiny", n_steps=6)
     job = Job(
         "data/tiny", RunKind.PACK, pack_config(training("lora")), inputs={"base": "base/tiny"}
     )

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
 
+from tests.studies.tiny import command, pretrained, run
+
 from astraios.files import read_records
 from astraios.records import Outcome, Sample, Score, Step, Verdict
 from astraios.runs import Run, find_runs
-from astraios.training.config import Optimization, PretrainingConfig
-from astraios.training.pretrain import pretrain
+
+ONE = ("--jobs", "1")
 
 STUDY = """
 name: tiny
@@ -37,44 +38,14 @@ training:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny base model and a study."""
     folder = tmp_path_factory.mktemp("study")
-    optimization = Optimization(n_steps=40, batch_size=8, learning_rate=5e-3, n_warmup_steps=5)
-    config = PretrainingConfig(
-        name="tiny",
-        hidden=16,
-        n_layers=2,
-        n_heads=2,
-        vocabulary=400,
-        n_tokenizer_documents=400,
-        optimization=optimization,
-    )
-    pretrain(config, folder / "base")
+    pretrained(folder / "base", n_steps=40, batch_size=8, n_warmup_steps=5)
     (folder / "study.yaml").write_text(STUDY)
     return folder
 
 
-def command(*arguments: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "astraios",
-        "study",
-        "run",
-        "study.yaml",
-        "--jobs",
-        "1",
-        *arguments,
-    ]
-
-
-def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), cwd=place, capture_output=True, text=True, timeout=300
-    )
-
-
 @pytest.fixture(scope="module")
 def undisturbed(place: Path) -> Path:
-    done = run(place, "--out", "whole")
+    done = run(place, "whole", *ONE)
     assert done.returncode == 0, done.stderr
     assert "report: whole/tiny/report/index.html" in done.stdout
     return place / "whole" / "tiny"
@@ -104,7 +75,7 @@ def test_manifests_hold_no_absolute_paths(undisturbed: Path) -> None:
 
 def test_a_second_run_does_nothing_and_says_so(undisturbed: Path, place: Path) -> None:
     stamps = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("manifest.json")}
-    done = run(place, "--out", "whole")
+    done = run(place, "whole", *ONE)
     assert done.returncode == 0
     assert "is complete: all" in done.stderr
     assert stamps == {p: p.stat().st_mtime_ns for p in undisturbed.rglob("manifest.json")}
@@ -139,7 +110,7 @@ def test_an_interrupted_study_continues_and_ends_the_same(
 ) -> None:
     out = f"cut-{sign.name}"
     process = subprocess.Popen(
-        command("--out", out),
+        command(out, *ONE),
         cwd=place,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -160,13 +131,13 @@ def test_an_interrupted_study_continues_and_ends_the_same(
     if sign is not signal.SIGKILL:
         assert process.returncode == 130
         assert "run the same command again to continue" in told
-    done = run(place, "--out", out)
+    done = run(place, out, *ONE)
     assert done.returncode == 0, done.stderr
     assert records(root) == records(undisturbed)
 
 
 def test_another_study_in_the_same_folder_is_refused(undisturbed: Path, place: Path) -> None:
-    done = run(place, "seeds=[3]", "--out", "whole")
+    done = run(place, "whole", "seeds=[3]", *ONE)
     assert done.returncode == 2
     assert "holds another run" in done.stderr and "seeds" in done.stderr
 
@@ -174,7 +145,7 @@ def test_another_study_in_the_same_folder_is_refused(undisturbed: Path, place: P
 @pytest.mark.slow
 def test_a_failed_job_stops_only_what_builds_on_it(place: Path) -> None:
     override = "overrides=[{where: {method: lora}, set: {training.block_length: 8}}]"
-    done = run(place, override, "tasks=[minipack-synthesize]", "--out", "failing")
+    done = run(place, "failing", override, "tasks=[minipack-synthesize]", *ONE)
     assert done.returncode == 1
     assert "block_length 8" in done.stderr
     kinds = [
@@ -191,6 +162,6 @@ def test_two_runs_of_one_study_at_once_are_refused(undisturbed: Path, place: Pat
     from astraios.records import RunKind
 
     with Run.open(undisturbed, kind=RunKind.STUDY, config=study):
-        done = run(place, "--out", "whole")
+        done = run(place, "whole", *ONE)
     assert done.returncode == 2
     assert "is being written by process" in done.stderr

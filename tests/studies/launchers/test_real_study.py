@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'astraios[train]'")
 
+from tests.studies.tiny import command, pretrained, run
+
 from astraios.files import read_records
 from astraios.records import JobFailure, Sample, Step, Verdict
 from astraios.runs import find_runs
-from astraios.training.config import Optimization, PretrainingConfig
-from astraios.training.pretrain import pretrain
 
 pytestmark = pytest.mark.slow
 
@@ -39,27 +38,9 @@ training:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real")
-    config = PretrainingConfig(
-        name="tiny",
-        hidden=16,
-        n_layers=2,
-        n_heads=2,
-        vocabulary=400,
-        n_tokenizer_documents=400,
-        optimization=Optimization(n_steps=10, batch_size=4, learning_rate=5e-3),
-    )
-    pretrain(config, folder / "base")
+    pretrained(folder / "base", n_steps=10)
     (folder / "study.yaml").write_text(STUDY)
     return folder
-
-
-def command(out: str, *more: str) -> list[str]:
-    return [sys.executable, "-m", "astraios", "study", "run", "study.yaml", "--out", out, *more]
-
-
-def run(place: Path, out: str, *more: str, **how: object) -> subprocess.CompletedProcess[str]:
-    made = command(out, *more)
-    return subprocess.run(made, cwd=place, capture_output=True, text=True, timeout=600, **how)
 
 
 def records(root: Path) -> dict[str, object]:
