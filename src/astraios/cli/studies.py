@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +12,12 @@ from astraios.cli.options import (
     REPEATED,
     AsJson,
     DataDir,
-    Jobs,
     Out,
     Overrides,
     interruptible,
     print_json,
 )
+from astraios.cli.running import MaxMemory, Running, mib, taking
 from astraios.cli.working import work
 from astraios.errors import ConfigError, UsageError, WorkError
 
@@ -30,44 +30,6 @@ Named = Annotated[
     str, typer.Argument(metavar="STUDY", help="A YAML file, or a name of `astraios list studies`.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study's folder.")]
-MaxMemory = Annotated[
-    str | None,
-    typer.Option(
-        "--max-memory",
-        help="Such as 24GiB. Of a plan: what a device has. Of a run: what jobs take together.",
-    ),
-]
-Launcher = Annotated[
-    str, typer.Option("--launcher", help="Where jobs run: local, ray, slurm, or another's name.")
-]
-Address = Annotated[
-    str | None, typer.Option("--address", help="Of a Ray cluster; auto finds the one it runs in.")
-]
-Devices = Annotated[
-    str | None, typer.Option("--devices", help="Accelerators to use, with commas: 0,1.")
-]
-LauncherOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--launcher-option", metavar="FIELD=VALUE", help="One of the launcher's own." + REPEATED
-    ),
-]
-NoRetry = Annotated[
-    bool, typer.Option("--no-retry", help="Leave jobs alone that failed in an earlier run.")
-]
-RetryFailed = Annotated[
-    bool,
-    typer.Option("--retry-failed", help="Only jobs that failed, and what builds on them."),
-]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only",
-        metavar="AXIS=VALUE",
-        help="Only these and what they build on: method=lora, kind=train, a folder's pattern."
-        + REPEATED,
-    ),
-]
 AcceptChanges = Annotated[
     bool,
     typer.Option("--accept-changes", help="Take up a study that changed since it was begun."),
@@ -125,9 +87,7 @@ def _show_plan(
     from astraios.config import data_dir
     from astraios.studies.outlook import outlook
 
-    found = outlook(
-        study, root, data_dir=data_dir(data), max_memory_mib=_mib(max_memory), runs=runs
-    )
+    found = outlook(study, root, data_dir=data_dir(data), max_memory_mib=mib(max_memory), runs=runs)
     if as_json:
         print_json(planning.as_json(found))
     else:
@@ -149,20 +109,13 @@ def _calibrate(study: Study, root: Path, data: Path | None) -> None:
 
 
 @study_app.command("run")
+@taking
 def run(
+    running: Running,
     study: Named,
     overrides: Overrides = None,
     out: Out = Path("runs"),
     data_dir: DataDir = None,
-    jobs: Jobs = None,
-    launcher: Launcher = "local",
-    address: Address = None,
-    devices: Devices = None,
-    launcher_option: LauncherOptions = None,
-    max_memory: MaxMemory = None,
-    only: Only = None,
-    no_retry: NoRetry = False,
-    retry_failed: RetryFailed = False,
     accept_changes: AcceptChanges = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what `plan` shows, and start nothing.")
@@ -174,57 +127,21 @@ def run(
 
     read = read_study(study, overrides or [])
     root = out / read.name
-    options = _launcher_options(launcher, address, devices, launcher_option or [])
-    retrying = _retrying(no_retry, retry_failed)
+    how = running.how()
     if dry_run:
-        _check_choices(read, launcher, options, only or ())
-        _show_plan(read, root, data_dir, max_memory, [], False, as_json)
+        running.check(read)
+        _show_plan(read, root, data_dir, running.max_memory, [], False, as_json)
         return
-    run_and_report(
-        read,
-        root,
-        data_dir,
-        as_json,
-        n_workers=jobs,
-        launcher=launcher,
-        launcher_options=options,
-        max_memory_mib=_mib(max_memory),
-        only=only or (),
-        **retrying,
-        accept_changes=accept_changes,
-    )
-
-
-def _check_choices(
-    study: Study, launcher: str, options: Mapping[str, Any], only: Sequence[str]
-) -> None:
-    """Refuse what a run would refuse of its options."""
-    from astraios import registry
-    from astraios.config import validate
-    from astraios.studies import launchers
-    from astraios.studies.plan import plan
-    from astraios.studies.selection import select
-
-    chosen = registry.load(launchers, "launcher", launcher, launchers.Launcher)
-    validate(options, chosen.Options, source=f"options of launcher {launcher!r}")
-    if only:
-        select(plan(study), only)
+    run_and_report(read, root, data_dir, as_json, accept_changes=accept_changes, **how)
 
 
 @study_app.command("resume")
+@taking
 def resume(
+    running: Running,
     folder: Folder,
     overrides: Overrides = None,
     data_dir: DataDir = None,
-    jobs: Jobs = None,
-    launcher: Launcher = "local",
-    address: Address = None,
-    devices: Devices = None,
-    launcher_option: LauncherOptions = None,
-    max_memory: MaxMemory = None,
-    only: Only = None,
-    no_retry: NoRetry = False,
-    retry_failed: RetryFailed = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with the study in FOLDER by what the folder says; the file it came from is not needed.
@@ -245,18 +162,7 @@ def resume(
             f"{' '.join(overrides or [])}: makes another study of the one in {str(folder)!r}; "
             "change its YAML file and use `astraios study run --accept-changes`"
         )
-    run_and_report(
-        read,
-        folder,
-        data_dir,
-        as_json,
-        n_workers=jobs,
-        launcher=launcher,
-        launcher_options=_launcher_options(launcher, address, devices, launcher_option or []),
-        max_memory_mib=_mib(max_memory),
-        only=only or (),
-        **_retrying(no_retry, retry_failed),
-    )
+    run_and_report(read, folder, data_dir, as_json, **running.how())
 
 
 def run_and_report(study: Study, root: Path, data: Path | None, as_json: bool, **how: Any) -> None:
@@ -385,38 +291,3 @@ def export(
 
 
 study_app.command("work")(work)
-
-
-def _mib(text: str | None) -> float | None:
-    from astraios.analysis.quantities import parse_memory
-
-    return None if text is None else parse_memory(text, "--max-memory")
-
-
-def _retrying(no_retry: bool, retry_failed: bool) -> dict[str, bool]:
-    if no_retry and retry_failed:
-        raise ConfigError("--no-retry and --retry-failed contradict each other; give one")
-    return {"retry": not no_retry, "failed_only": retry_failed}
-
-
-def _launcher_options(
-    launcher: str, address: str | None, devices: str | None, more: Sequence[str]
-) -> dict[str, Any]:
-    """Fields of the launcher's `Options`.
-
-    Raises:
-        ConfigError: for an option that is of another launcher, or is not of the form field=value.
-    """
-    from astraios.config import apply_override
-
-    for name, given, owner in (("--address", address, "ray"), ("--devices", devices, "local")):
-        if given is not None and launcher != owner:
-            raise ConfigError(f"{name} is of launcher {owner!r}, and {launcher!r} was asked for")
-    found: dict[str, Any] = {}
-    if address is not None:
-        found["address"] = address
-    if devices is not None:
-        found["devices"] = tuple(part.strip() for part in devices.split(",") if part.strip())
-    for option in more:
-        apply_override(found, option)
-    return found
