@@ -151,6 +151,12 @@ def test_a_method_that_does_not_fit_is_refused_with_the_number(place: Path) -> N
 
 
 @pytest.mark.usefixtures("_torch")
+def test_memory_of_a_run_is_of_all_jobs_and_refuses_no_cell_of_its_dry_run(place: Path) -> None:
+    large = ("small.yaml", "base_models=[bigcode/starcoderbase-1b]", "--max-memory", "1GiB")
+    assert "TOO MUCH" not in said("run", *large, "--dry-run")
+
+
+@pytest.mark.usefixtures("_torch")
 def test_a_refusal_suggests_nothing_that_is_set_already(place: Path) -> None:
     saving = ("training.base_precision=bf16", "training.optimization.rows_per_device=1")
     large = ("plan", "small.yaml", "base_models=[bigcode/starcoderbase-1b]")

@@ -130,7 +130,8 @@ def run(
     how = running.how()
     if dry_run:
         running.check(read)
-        _show_plan(read, root, data_dir, running.max_memory, [], False, as_json)
+        # A run means by --max-memory what all jobs take together, a plan what a device has.
+        _show_plan(read, root, data_dir, None, [], False, as_json)
         return
     run_and_report(read, root, data_dir, as_json, accept_changes=accept_changes, **how)
 

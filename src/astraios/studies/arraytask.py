@@ -55,7 +55,7 @@ def work_on(
                 watch(Event(job, Phase.STARTED))
                 end = worker.do(job, watch)
             if end.phase is Phase.FAILED:
-                failures.note(root, job.id, end.note)
+                failures.keep(root, job.id, end.note)
             watch(end)
             ends.append(end)
     return ends

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -18,12 +19,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from astraios.errors import StorageError
 from astraios.files import Writer, make_folder, readable, storage, write_bytes
 from astraios.provenance import now
 from astraios.records import JobFailure
 from astraios.runs import is_done
 
-__all__ = ["FAILURES", "forget", "note", "read"]
+__all__ = ["FAILURES", "forget", "keep", "note", "read"]
+
+log = logging.getLogger(__name__)
 
 FAILURES = "failures.jsonl"
 
@@ -38,6 +42,14 @@ def note(root: Path, job: str, message: str) -> None:
     failure = JobFailure(job=job, message=_anywhere(message, root), when=now())
     with _alone(root), Writer(root / FAILURES) as writer:
         writer.append(failure)
+
+
+def keep(root: Path, job: str, message: str) -> None:
+    """`note`, but a full disk is only warned of: it must not end the jobs that still run."""
+    try:
+        note(root, job, message)
+    except StorageError as error:
+        log.warning("the failure of %s was not written down: %s", job, error)
 
 
 def read(root: Path) -> Mapping[str, JobFailure]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from typing import Any
 
 from astraios import registry, runs
 from astraios.config import sandbox_level, validate
-from astraios.errors import MissingToolError, StorageError
+from astraios.errors import MissingToolError
 from astraios.evaluation.config import EvaluationConfig
 from astraios.records import RunKind
 from astraios.sandbox import open_sandbox
@@ -23,8 +22,6 @@ from astraios.studies.plan import Job, plan
 from astraios.studies.selection import behind, select
 from astraios.studies.study import Study
 from astraios.studies.work import is_finished, n_faults
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -157,7 +154,7 @@ def run_study(
             def note(event: Event) -> None:
                 if event.phase is Phase.FAILED:
                     summary.failed.append((event.job, event.note))
-                    _keep(event, root)
+                    failures.keep(root, event.job.id, event.note)
                 elif event.phase is Phase.SUBMITTED:
                     summary.submitted.append(event.job)
                 elif event.phase is Phase.WRITTEN:
@@ -193,14 +190,6 @@ def _without_failed(todo: list[Job], root: Path, summary: Summary) -> list[Job]:
             continue
         out.add(job.id)
     return left
-
-
-def _keep(event: Event, root: Path) -> None:
-    """Write a failure down; a disk that is full must not end the jobs that still run."""
-    try:
-        failures.note(root, event.job.id, event.note)
-    except StorageError as error:
-        log.warning("the failure of %s was not written down: %s", event.job.label, error)
 
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate")

@@ -220,6 +220,14 @@ def test_a_task_whose_forerunner_failed_does_nothing(tmp_path):
     assert not (tmp_path / "middle-0").exists()
 
 
+def test_a_failure_that_cannot_be_written_down_does_not_end_the_jobs_behind_it(tmp_path, caplog):
+    launch([job("fails", ends="fails"), job("well")], tmp_path, dry_run=True, per_task=2)
+    (tmp_path / failures.FAILURES).mkdir()
+    ends = work_on(tmp_path, of="1/01-judge", index=0)
+    assert [end.phase for end in ends] == [Phase.FAILED, Phase.DONE]
+    assert "the failure of fails was not written down" in caplog.text
+
+
 def test_a_task_that_is_not_there_is_refused(tmp_path):
     from astraios.errors import ConfigError, DataError, MissingDataError
 
