@@ -77,7 +77,7 @@ def parted(option: str, given: Iterable[str] | None) -> tuple[str, ...]:
     for text in given or ():
         names = [name.strip() for name in text.split(",")]
         if not all(names):
-            raise ConfigError(f"{option} {text!r} has an empty name; leave the option out for all")
+            raise ConfigError(f"{option} {text!r} has an empty name; take it out")
         found += names
     return tuple(found)
 
