@@ -368,6 +368,9 @@ def test_a_missing_vllm_is_told_before_any_base_is_made(astraios, tmp_path, monk
     ):
         out = tmp_path / "runs"
         asked = ("--task", "minipack-validation", "--engine", "vllm", "--sandbox", "best")
+        dry = astraios("eval", "minipack-0.7m", *more, *asked, "--out", str(out), "--dry-run")
+        assert dry.status == 0
+        assert told in dry.stdout
         said = astraios("eval", "minipack-0.7m", *more, *asked, "--out", str(out))
         assert said.status == 2
         assert told in said.stderr

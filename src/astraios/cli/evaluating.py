@@ -232,6 +232,7 @@ def _facts(planned: Plan) -> dict[str, Any]:
     from dataclasses import replace
 
     from astraios.runs import is_done
+    from astraios.studies.checks import lacking_engines
     from astraios.studies.serving import engine_class
 
     if not planned.asked:
@@ -246,6 +247,7 @@ def _facts(planned: Plan) -> dict[str, Any]:
         "engine": f"{config.engine}, {config.precision}, {config.device}; hosts {found.hosts}",
         "parity": "compared with hf first" if planned.is_compared else "not compared with hf",
         "url": config.engine_options.get("url"),
+        "lacking": next(lacking_engines([config]), None),
     }
 
 
