@@ -83,6 +83,7 @@ def test_every_problem_is_asked_as_it_is_and_under_all(name: str) -> None:
         **{one.name: n * (5 if one.drawn else 1) for one in family(name)},
     }
     assert len({problem.id for problem in problems}) == len(problems)
+    assert task.extent(None) == (len(problems), problems[0])
     assert {p.group for p in problems} == {p.id for p in problems if p.slice == "nominal"}
 
 

@@ -88,6 +88,7 @@ def estimate(
     """
     cells: dict[tuple[str, str, int | None], Cell] = {}
     by_id = {job.id: job for job in jobs}
+    completions = _Completions(study, data_dir)
     for job in jobs:
         cell = _cell(job, by_id, cells)
         if cell is None:
@@ -98,12 +99,10 @@ def estimate(
         if isinstance(job.config, TrainingConfig):
             _add_training(cell, job, root, paces)
         elif isinstance(job.config, EvaluationConfig):
-            n = _completions(job.config.task, job.config.task_version, data_dir, study)
-            _add_generation(cell, job.config, n, paces)
+            _add_generation(cell, job.config, completions.of(job.config), paces)
         elif job.kind is RunKind.JUDGE:
             asked: Any = by_id[job.inputs["samples"]].config
-            n = _completions(asked.task, asked.task_version, data_dir, study)
-            _add_judging(cell, asked, n, paces)
+            _add_judging(cell, asked, completions.of(asked), paces)
     for cell in cells.values():
         used = cell.memory_mib.value
         if max_memory_mib is not None and used is not None and used > max_memory_mib:
@@ -282,13 +281,13 @@ def _n_problems(name: str, version: str, data_dir: Path | None) -> tuple[Figure,
     if task.data_name and (data_dir is None or not (data_dir / task.data_name).exists()):
         return Figure(None, f"the data of {task.data_name} are not here: --data-dir"), 1
     try:
-        problems = task.problems(data_dir)
+        n_problems, first = task.extent(data_dir)
     except AstraiosError as error:
         return Figure(None, str(error).splitlines()[0][:120]), 1
     n_turns = 1
-    while n_turns < 4 and _asks_again(task, problems[0], n_turns):
+    while n_turns < 4 and _asks_again(task, first, n_turns):
         n_turns += 1
-    return Figure(len(problems), "the task's data"), n_turns
+    return Figure(n_problems, "the task's data"), n_turns
 
 
 def _asks_again(task: Any, problem: Any, n_turns: int) -> bool:
@@ -298,10 +297,24 @@ def _asks_again(task: Any, problem: Any, n_turns: int) -> bool:
         return False
 
 
-def _completions(name: str, version: str, data_dir: Path | None, study: Study) -> Figure:
-    found, n_turns = _n_problems(name, version, data_dir)
-    if found.value is None:
-        return found
-    drawn = sampling(study, tasks.task_of_version(name, version)).n_samples
-    n = found.value if study.limit_problems is None else min(found.value, study.limit_problems)
-    return replace(found, value=n * n_turns * drawn)
+class _Completions:
+    """How many completions a study asks of each task; every arm is asked as many."""
+
+    def __init__(self, study: Study, data_dir: Path | None) -> None:
+        self._study, self._data_dir = study, data_dir
+        self._known: dict[tuple[str, str], Figure] = {}
+
+    def of(self, config: EvaluationConfig) -> Figure:
+        key = config.task, config.task_version
+        if key not in self._known:
+            self._known[key] = self._count(*key)
+        return self._known[key]
+
+    def _count(self, name: str, version: str) -> Figure:
+        found, n_turns = _n_problems(name, version, self._data_dir)
+        if found.value is None:
+            return found
+        drawn = sampling(self._study, tasks.task_of_version(name, version)).n_samples
+        limit = self._study.limit_problems
+        n = found.value if limit is None else min(found.value, limit)
+        return replace(found, value=n * n_turns * drawn)

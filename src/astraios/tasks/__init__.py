@@ -112,6 +112,15 @@ class Task(ABC, Generic[P]):
             DataError: a row that lacks a column.
         """
 
+    def extent(self, data_dir: Path | None) -> tuple[int, P]:
+        """How many `problems` there are, and the first; a plan asks no more than that.
+
+        Raises:
+            MissingDataError, DataError: as `problems` does.
+        """
+        found = self.problems(data_dir)
+        return len(found), found[0]
+
     @abstractmethod
     def prompt(self, problem: P, turns: tuple[str, ...], template: str) -> Prompt | None:
         """The next question, or None when no more is to be asked."""

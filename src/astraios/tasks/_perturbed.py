@@ -87,16 +87,32 @@ class PerturbedTask(Task[PerturbedProblem]):
 
     def problems(self, data_dir: Path | None) -> Sequence[PerturbedProblem]:
         found: list[PerturbedProblem] = []
-        for problem in self.base.problems(data_dir)[: self.n_problems]:
-            told = self.base.told(problem)
-            told = begin(told) if self.begun else told
+        for problem in self._originals(data_dir):
+            told = self._told(problem)
             found.append(self._problem(problem, told, problem.id, NOMINAL))
             for one in self.chosen:
-                for seed in range(self.seeds if one.drawn else 1):
+                for seed in range(self._n_seeds(one)):
                     made = perturb(told, one.name, seed).told
                     name = f"{problem.id}/{one.name}/{seed}"
                     found.append(self._problem(problem, made, name, one.name))
         return found
+
+    def extent(self, data_dir: Path | None) -> tuple[int, PerturbedProblem]:
+        """Without the perturbations, which take seconds to make."""
+        found = self._originals(data_dir)
+        first = self._problem(found[0], self._told(found[0]), found[0].id, NOMINAL)
+        return len(found) * (1 + sum(map(self._n_seeds, self.chosen))), first
+
+    def _originals(self, data_dir: Path | None) -> Sequence[Any]:
+        found: Sequence[Any] = self.base.problems(data_dir)[: self.n_problems]
+        return found
+
+    def _n_seeds(self, one: Transformation) -> int:
+        return self.seeds if one.drawn else 1
+
+    def _told(self, problem: Any) -> Told:
+        told: Told = self.base.told(problem)
+        return begin(told) if self.begun else told
 
     def _problem(self, problem: Any, told: Told, name: str, part: str) -> PerturbedProblem:
         return PerturbedProblem(

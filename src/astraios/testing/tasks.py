@@ -120,6 +120,8 @@ def _problems_are_distinct_and_the_same_each_time(of: TaskSubject) -> None:
     require(not twice, f"id {twice[:1]} has more than one problem")
     require(all(one.id and one.group for one in found), "a problem has no id or no group")
     require(list(of.task.problems(of.data_dir)) == list(found), "read again, they are others")
+    extent = of.task.extent(of.data_dir)
+    require(extent == (len(found), found[0]), "`extent` is not their number and the first of them")
 
 
 def _missing_data_is_named(of: TaskSubject) -> None:
