@@ -187,6 +187,27 @@ def test_a_base_folder_without_a_model_is_refused_with_where_it_lies(place: Path
         said("plan", "small.yaml", f"base_models=[{place / 'mine'}]")
 
 
+@pytest.mark.parametrize(
+    ("base_model", "told"),
+    [
+        ("minipack-9m", "unknown embedded base model 'minipack-9m'"),
+        ("/nowhere/model", "base_models: model '/nowhere/model' is not a folder here, and no hub"),
+    ],
+)
+def test_a_base_model_that_cannot_be_one_is_refused(
+    place: Path, base_model: str, told: str
+) -> None:
+    for verb in ("plan", "run"):
+        with pytest.raises(UsageError, match=told):
+            said(verb, "small.yaml", f"base_models=[{base_model}]")
+
+
+def test_a_folder_that_only_nodes_have_may_be_a_base_model(place: Path) -> None:
+    slurm = ("--launcher", "slurm", "--launcher-option", "dry_run=true", "--only", "kind=pack")
+    said("run", "small.yaml", "base_models=[/nowhere/model]", *slurm)
+    assert list(place.glob("runs/*/.slurm/1/01-pack.sh"))
+
+
 @pytest.mark.usefixtures("_torch")
 def test_a_base_model_that_nobody_has_here_is_planned_without_its_figures(place: Path) -> None:
     text = said("plan", "small.yaml", "base_models=[some/model-nobody-has]", "--jobs-list")

@@ -286,8 +286,10 @@ def test_a_method_that_its_engine_cannot_host_is_refused_early(
     monkeypatch.setattr(
         registry,
         "load",
-        lambda package, kind, name: (
-            Narrow if (package, name) == (engines, "narrow") else load(package, kind, name)
+        lambda package, kind, name, *expected: (
+            Narrow
+            if (package, name) == (engines, "narrow")
+            else load(package, kind, name, *expected)
         ),
     )
     with pytest.raises(ConfigError, match=r"(?s)engine narrow cannot host method 'ia3' \(only fft"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
+from pathlib import Path
 
 from astraios import tasks, templates
 from astraios.errors import (
@@ -27,23 +28,31 @@ from astraios.studies.study import (
     search_of,
     training_config,
 )
+from astraios.studies.subjects import check_base_name
 
 __all__ = ["check", "lacking_engines", "warnings"]
 
 
-def check(study: Study) -> None:
+def check(study: Study, *, elsewhere: bool = False) -> None:
     """Build every config once, so that a mistake is told before anything runs.
+
+    Args:
+        study: the grid.
+        elsewhere: it runs on other machines, where folders may lie that are not here.
 
     Raises:
         ConfigError: the first mistake, such as an option that an engine does not have, or an
             override that changes nothing.
-        MissingDataError: if a base model is a folder here and holds no model.
+        MissingDataError: if a base model is a path that leads nowhere, or to no model.
         UnknownNameError: if there is no such engine or template.
     """
     for base_model in study.base_models:
         try:
             check_holds(base_model, "config.json")
+            check_base_name(base_model)
         except MissingDataError as error:
+            if elsewhere and not Path(base_model).is_dir():
+                continue
             raise MissingDataError(f"study {study.name!r}, base_models: {error}") from None
     _check_overrides(study)
     _check_sampling(study)

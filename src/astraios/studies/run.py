@@ -129,7 +129,7 @@ def run_study(
     """
     chosen: Launcher = registry.load(launchers, "launcher", launcher, Launcher)
     options = validate(launcher_options, chosen.Options, source=f"options of launcher {launcher!r}")
-    check(study)
+    check(study, elsewhere=chosen.elsewhere)
     jobs = plan(study)
     chosen_jobs = select(jobs, only) if only else jobs
     changes.settle(study, jobs, root, accept=accept_changes)

@@ -117,9 +117,25 @@ def find(model: str, out: Path) -> tuple[Base, Adapter | None]:
         revision = revision or paper.revision
         whole = Base(paper.hub_id, None, revision, method=paper.method, known=paper.base_model)
         return whole, None
+    _refuse_misspelt(name)
+    return Base(name, None, revision), None
+
+
+def check_base_name(name: str) -> None:
+    """Refuse what cannot be a study's base model: no embedded one, no folder and no hub id.
+
+    Raises:
+        UnknownNameError: for a name that is written like an embedded one's.
+        MissingDataError: for a path that leads nowhere.
+    """
+    if name not in EMBEDDED and not Path(name).is_dir():
+        _hub_id(name, "model")
+        _refuse_misspelt(name)
+
+
+def _refuse_misspelt(name: str) -> None:
     if any(name.startswith(f"{known.partition('-')[0]}-") for known in EMBEDDED):
         raise UnknownNameError("embedded base model", name, EMBEDDED)
-    return Base(name, None, revision), None
 
 
 def find_adapter(adapter: str, base: Base, method: str | None = None) -> Adapter:
