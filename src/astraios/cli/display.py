@@ -1,6 +1,6 @@
-"""What a person sees while work goes on: bars on a terminal, single lines elsewhere.
+"""What a person sees: bars on a terminal while work goes on, single lines elsewhere, tables.
 
-Everything here goes to standard error; results go to standard output.
+Results go to standard output, all else to standard error. Rich is imported by what draws with it.
 """
 
 from __future__ import annotations
@@ -10,43 +10,39 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
-from astraios.progress import Progress as Report
-from astraios.records import RunKind
-from astraios.studies.launchers import Event, Phase
-from astraios.studies.plan import Job
-
-UNITS = {
-    RunKind.PRETRAIN: "steps",
-    RunKind.PACK: "records",
-    RunKind.TRAIN: "steps",
-    RunKind.GENERATE: "completions",
-    RunKind.JUDGE: "programs",
-}
+    from astraios.progress import Progress as Report
 
 
 def console() -> Console:
     """Standard error, coloured where it is a terminal."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
     """One line to standard error."""
+    from rich.text import Text
+
     console().print(Text(text), soft_wrap=True)
 
 
-def _bars(on: Console) -> Progress:
+def bars(on: Console) -> Progress:
+    """Bars with a label, counts, a note and the time that is left."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -66,16 +62,16 @@ def bar(label: str, unit: str) -> Iterator[Report]:
     if not on.is_terminal:
         yield Lines(label, unit)
         return
-    with _bars(on) as bars:
-        task = bars.add_task(label, total=None, unit=unit, note="")
+    with bars(on) as drawn:
+        task = drawn.add_task(label, total=None, unit=unit, note="")
         begun = False
 
         def update(done: int, total: int, note: str) -> None:
             nonlocal begun
             if not begun:  # what an earlier run did says nothing of the speed of this one
-                bars.reset(task, completed=done, total=total)
+                drawn.reset(task, completed=done, total=total)
                 begun = True
-            bars.update(task, completed=done, total=total, note=note)
+            drawn.update(task, completed=done, total=total, note=note)
 
         yield update
 
@@ -112,81 +108,6 @@ def _duration(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
-
-
-class StudyDisplay:
-    """Follows the jobs of a study."""
-
-    def __init__(self) -> None:
-        self._console = console()
-        self._bars = _bars(self._console) if self._console.is_terminal else None
-        self._tasks: dict[str, Any] = {}
-        self._began: dict[str, float] = {}
-        self._all: Any = None
-        self._n_done = self._n_jobs = 0
-
-    def begin(self, jobs: list[Job], todo: list[Job]) -> None:
-        """Say how much there is to do."""
-        self._n_jobs, self._n_done = len(jobs), len(jobs) - len(todo)
-        if not todo:
-            return
-        if self._n_done:
-            say(f"continuing: {self._n_done} of {self._n_jobs} jobs are done already")
-        if self._bars:
-            self._bars.start()
-            self._all = self._bars.add_task(
-                "all jobs", total=self._n_jobs, completed=self._n_done, unit="jobs", note=""
-            )
-
-    def watch(self, event: Event) -> None:
-        """Show one event."""
-        job = event.job
-        if event.phase is Phase.STARTED:
-            self._began[job.id] = time.monotonic()
-            if self._bars:
-                self._tasks[job.id] = self._bars.add_task(
-                    job.label, total=None, unit=UNITS.get(job.kind, ""), note=""
-                )
-        elif event.phase is Phase.PROGRESS:
-            if self._bars:
-                self._bars.update(
-                    self._tasks[job.id],
-                    completed=event.done,
-                    total=event.total,
-                    note=event.note,
-                )
-        elif event.phase is Phase.AGAIN:
-            self._take_off(job)
-            self._console.print(Text(f"again {job.label}: {event.note}"), soft_wrap=True)
-        else:
-            self._end(event)
-
-    def _end(self, event: Event) -> None:
-        job = event.job
-        self._take_off(job)
-        self._n_done += event.phase is Phase.DONE
-        if self._bars:
-            self._bars.update(self._all, completed=self._n_done)
-        took = time.monotonic() - self._began.get(job.id, time.monotonic())
-        if event.phase is Phase.DONE:
-            note = f", {event.note}" if event.note else ""
-            line = f"[{self._n_done}/{self._n_jobs}] {job.label}: {took:.0f} s{note}"
-        elif event.phase is Phase.FAILED:
-            line = f"FAILED {job.label}: {event.note.strip()}"
-        elif event.phase in (Phase.SUBMITTED, Phase.WRITTEN):
-            line = f"{event.phase} {job.label}: {event.note}"
-        else:
-            line = f"skipped {job.label}: {event.note}"
-        self._console.print(Text(line), soft_wrap=True)
-
-    def _take_off(self, job: Job) -> None:
-        if self._bars and job.id in self._tasks:
-            self._bars.remove_task(self._tasks.pop(job.id))
-
-    def close(self) -> None:
-        """Take the bars off the screen."""
-        if self._bars:
-            self._bars.stop()
 
 
 def table(rows: list[dict[str, str]]) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
 
 from astraios.errors import ConfigError
 
@@ -86,8 +85,8 @@ def print_json(value: Any) -> None:
     """One JSON object to standard output."""
 
     def plain(item: Any) -> Any:
-        if isinstance(item, BaseModel):
-            return item.model_dump(mode="json")
-        return str(item)
+        from pydantic import BaseModel
+
+        return item.model_dump(mode="json") if isinstance(item, BaseModel) else str(item)
 
     sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False) + "\n")

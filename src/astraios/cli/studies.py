@@ -172,7 +172,8 @@ def run_and_report(study: Study, root: Path, data: Path | None, as_json: bool, *
     Raises:
         WorkError: if something is left to do.
     """
-    from astraios.cli.display import StudyDisplay, say
+    from astraios.cli.display import say
+    from astraios.cli.following import StudyDisplay
     from astraios.cli.reporting import write_report
     from astraios.config import data_dir
     from astraios.studies.run import run_study

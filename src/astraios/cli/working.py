@@ -19,7 +19,7 @@ def work(
     index: Annotated[int, typer.Option(min=0, help="Number of the task.")],
 ) -> None:
     """Do one task of a job array that `--launcher slurm` wrote."""
-    from astraios.cli.display import StudyDisplay
+    from astraios.cli.following import StudyDisplay
     from astraios.studies.arraytask import work_on
     from astraios.studies.launchers import Phase
 

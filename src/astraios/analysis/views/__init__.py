@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from astraios.analysis.figures import Figure
-from astraios.analysis.frames import Frames
-from astraios.analysis.tables import Table
+if TYPE_CHECKING:
+    from astraios.analysis.figures import Figure
+    from astraios.analysis.frames import Frames
+    from astraios.analysis.tables import Table
 
 __all__ = ["NEEDS", "SECTIONS", "Need", "View"]
 
@@ -97,5 +97,7 @@ class View:
 def _empty(frames: Frames, need: str | Need) -> bool:
     if isinstance(need, Need):
         return not need.holds(frames)
+    import pandas as pd  # not above: views are listed without it
+
     value = getattr(frames, need)
     return value.empty if isinstance(value, pd.DataFrame) else not value
