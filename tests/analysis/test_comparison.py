@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astraios.analysis import comparison, correlation, reading, tallies
+from astraios.analysis import comparison, correlation, reading, sensitivity, tallies
 from astraios.analysis.losses import losses
 from astraios.analysis.robustness import robustness
 from astraios.metrics import bootstrap_difference
@@ -108,6 +108,19 @@ def test_difference_is_paired_over_the_problems_both_have() -> None:
     assert row["n"] == 2
 
 
+def test_pairs_without_a_common_problem_are_no_tests_to_adjust_for() -> None:
+    of_others = [("ia3", 0, "t", f"q{i}", f"q{i}", "", "passed") for i in range(30)]
+    outcomes = ["passed"] * 30, ["passed"] * 20 + ["failed"] * 10
+    rows = [*plain("fft", *outcomes[0]), *plain("lora", *outcomes[1]), *of_others]
+    found = comparison.pairs(units(*rows))
+    assert set(found["n_pairs"]) == {1}
+    row = comparison.difference(found, "tiny", "t", "fft", "lora")
+    assert row is not None
+    assert row["p_holm"] == row["p_value"]
+    tested = sensitivity.detectable(found, {"t": "pass@1"}).iloc[0]
+    assert (tested["n_pairs"], tested["detectable_adjusted"]) == (1, tested["detectable"])
+
+
 def test_difference_turns_with_its_order() -> None:
     rows = [
         *plain("fft", "passed", "passed", "failed"),
@@ -170,6 +183,22 @@ def test_drop_is_against_the_same_groups_unperturbed() -> None:
     typos = found[found["slice"] == "typos"].iloc[0]
     assert (typos["clean"], typos["drop"], typos["relative"]) == (1.0, 0.5, 0.5)
     assert typos["n"] == 2
+
+
+def test_drop_is_over_the_seeds_that_were_asked_both() -> None:
+    other = [("lora", 1, *row[2:-1], "failed") for row in robust_rows() if row[2] == "r"]
+    found = robust(*robust_rows(), *other).set_index("slice").loc["typos"]
+    alone = robust(*robust_rows()).set_index("slice").loc["typos"]
+    assert found["value"] == alone["value"] / 2
+    for name in ("clean", "drop", "drop_low", "drop_high", "relative"):
+        assert found[name] == alone[name]
+
+
+def test_seeds_that_were_asked_only_one_of_both_have_no_drop() -> None:
+    rows = [("lora", int(row[2] == "t"), *row[2:]) for row in robust_rows()]
+    found = robust(*rows)
+    assert found["value"].notna().all()
+    assert found[["clean", "drop", "relative"]].isna().all(axis=None)
 
 
 def test_robustness_without_clean_results_has_no_drop() -> None:

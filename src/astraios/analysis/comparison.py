@@ -60,11 +60,13 @@ class Cell:
     """Sorted by name."""
     arms: Mapping[str, Floats]
     """Method -> a row a seed, a column a group; NaN where there is no value."""
+    seeds: Mapping[str, tuple[int, ...]]
+    """Method -> the seeds of its rows."""
 
-    def on(self, groups: Sequence[str], method: str) -> Floats:
-        """The values of `method` on these groups, in their order; NaN where there are none."""
+    def on(self, groups: Sequence[str], method: str, seeds: Sequence[int]) -> Floats:
+        """What `method` has on these groups with these seeds, in their order; NaN for no value."""
         places = {group: place for place, group in enumerate(self.groups)}
-        arm = self.arms[method]
+        arm = self.arms[method][[self.seeds[method].index(seed) for seed in seeds]]
         padded = np.hstack([arm, np.full((len(arm), 1), NAN)])
         return padded[:, [places.get(group, -1) for group in groups]]
 
@@ -97,14 +99,15 @@ def cells(units: pd.DataFrame, by: Sequence[str]) -> Iterator[Cell]:
         methods, titles = pd.factorize(rows["method"])
         values = rows["value"].to_numpy(dtype="float64")
         seeds = rows["seed"].to_numpy()
-        arms = {}
+        arms, seeds_of = {}, {}
         for place, method in enumerate(titles):
             own = methods == place
             which, known_seeds = pd.factorize(seeds[own], sort=True)
+            seeds_of[str(method)] = tuple(map(int, known_seeds))
             arm = np.full((len(known_seeds), len(names)), NAN)
             arm[which, groups[own]] = values[own]
             arms[str(method)] = arm
-        yield Cell(key, tuple(map(str, names)), arms)
+        yield Cell(key, tuple(map(str, names)), arms, seeds_of)
 
 
 def units(problems: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -162,6 +165,7 @@ def pairs(units: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns `model, task, a, b, value, low, high, p_value, n, p_holm, n_pairs`, and
 
+        n_pairs         those with a group in common, over which p-values are adjusted
         p_bh            adjusted by Benjamini and Hochberg instead of Holm
         test            what `p_value` comes from: "bootstrap" or "permutation"
         effect          Cohen's h of the two means
@@ -176,8 +180,9 @@ def pairs(units: pd.DataFrame) -> pd.DataFrame:
         chance = _by_signs(cell, names)
         found = [_pair(cell, pair, resampled.get(pair), chance.get(pair, NAN)) for pair in names]
         raw = [row["p_value"] for row in found]
+        n_pairs = int(np.isfinite(raw).sum())
         for row, holm, fdr in zip(found, adjusted(raw), adjusted(raw, "fdr_bh"), strict=True):
-            rows.append({**row, "p_holm": holm, "p_bh": fdr, "n_pairs": len(found)})
+            rows.append({**row, "p_holm": holm, "p_bh": fdr, "n_pairs": n_pairs})
     return pd.DataFrame(rows, columns=pd.Index(PAIRS))
 
 

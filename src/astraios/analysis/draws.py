@@ -12,7 +12,8 @@ seeds, the spread is not known and left out (`n_spare_seeds`).
 
 The standard error of a difference never falls below `sqrt(2) / (n + 2)` for a task of n problems:
 as if one more problem had been won and one more lost (Bonett and Price 2012, J. Educ. Behav. Stat.
-37). Without it two arms that agree on all of 20 problems would be equal beyond doubt.
+37). Without it two arms that agree on all of 20 problems would be equal beyond doubt. For any other
+statistic, what one more problem won moves it by takes the place of `1 / (n + 2)`.
 """
 
 from __future__ import annotations
@@ -193,7 +194,19 @@ class Draws:
         seeds = np.zeros(1)
         if self.n_spare_seeds:
             seeds = statistic(self.redrawn) - statistic(self.problems_RMK)
-        return self._estimate(statistic, seeds, 0.0, int(self.n_MK[self.n_MK > 0].min()))
+        moved_MK = self._moved(statistic)
+        used_MK = moved_MK > 0
+        counted = self.n_MK[used_MK if used_MK.any() else self.n_MK > 0]
+        floor = sqrt(2 * float((moved_MK.max(axis=0) ** 2).sum()))
+        return self._estimate(statistic, seeds, floor, int(counted.min()))
+
+    def _moved(self, statistic: Callable[[Floats], Floats]) -> Floats:
+        """How far one more problem won by each cell on each task moves `statistic`."""
+        n_cells = self.score_MK.size
+        moved = np.repeat(self.score_MK.reshape(1, -1), n_cells, axis=0)
+        moved[np.arange(n_cells), np.arange(n_cells)] += 1 / (self.n_MK.reshape(-1) + 2)
+        found = statistic(moved.reshape(n_cells, *self.score_MK.shape)) - statistic(self.score_MK)
+        return np.where(np.isfinite(found), np.abs(found), 0.0).reshape(self.score_MK.shape)
 
     def _estimate(
         self, statistic: Callable[[Floats], Floats], seeds_R: Floats, floor: float, n: int

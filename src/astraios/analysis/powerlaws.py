@@ -99,10 +99,7 @@ def loss_at(sizes: Floats, loss_S: Floats, target: float, form: str = POWER) -> 
 
 def loss_law(sizes: Floats, loss_S: Floats, target: float) -> Law:
     """The loss at `target`, by the law that foretells sizes left out best."""
-    forms = (POWER, FLOOR) if len(sizes) >= 4 else (POWER,)
-    left = {form: _losses_left_out(sizes, loss_S, form) for form in forms}
-    errors = {form: float(np.mean(np.abs(missed))) for form, missed in left.items()}
-    form = min(forms, key=lambda name: errors[name] * (1 if name == POWER else 1 / BETTER))
+    form, left = _loss_form(sizes, loss_S)
     value = loss_at(sizes, loss_S, target, form)
     x = np.log(sizes)
     hat, weight = _hat(x), _weights(x, log(target))
@@ -114,7 +111,16 @@ def loss_law(sizes: Floats, loss_S: Floats, target: float) -> Law:
     spread, dof = _pooled([float(residual @ residual) / df], df, LOSS_SPREAD)
     wide = _t(dof) * spread * sqrt(1 + float(weight @ weight))
     ends = Interval(value, value * exp(-wide), value * exp(wide))
-    return Law(form, ends, tuple(left[form]))
+    return Law(form, ends, tuple(left))
+
+
+def _loss_form(sizes: Floats, loss_S: Floats) -> tuple[str, list[float]]:
+    """The law that foretells sizes left out best, and what it misses them by."""
+    forms = (POWER, FLOOR) if len(sizes) >= 4 else (POWER,)
+    left = {form: _losses_left_out(sizes, loss_S, form) for form in forms}
+    errors = {form: float(np.mean(np.abs(missed))) for form, missed in left.items()}
+    form = min(forms, key=lambda name: errors[name] * (1 if name == POWER else 1 / BETTER))
+    return form, left[form]
 
 
 def _losses_left_out(sizes: Floats, loss_S: Floats, form: str) -> list[float]:
@@ -205,13 +211,16 @@ def _left_out(series: Series, form: str) -> Floats:
     """Of every size: the score predicted from the other sizes, less the measured one."""
     missed = []
     z_S = _link(series.score_S, series.n_S, form)
+    of_loss = ""
+    if form == VIA_LOSS:
+        assert series.loss_S is not None  # the form is tried only then
+        of_loss, _ = _loss_form(series.sizes, series.loss_S)  # as the prediction does
     for i in range(len(series.sizes)):
         kept = np.arange(len(series.sizes)) != i
         x, at = np.log(series.sizes), log(float(series.sizes[i]))
-        if form == VIA_LOSS:
-            assert series.loss_S is not None  # the form is tried only then
+        if series.loss_S is not None and of_loss:
             x = series.loss_S
-            at = loss_at(series.sizes[kept], series.loss_S[kept], float(series.sizes[i]))
+            at = loss_at(series.sizes[kept], x[kept], float(series.sizes[i]), of_loss)
         z = float(_weights(x[kept], at) @ z_S[kept])
         missed.append(float(_score(z, form)) - float(series.score_S[i]))
     return np.array(missed)

@@ -119,6 +119,11 @@ def predict(
     """
     known = evidence(frames)
     judged = known.sizes
+    if unsized := [model for model in models if model in known.unsized]:
+        raise DataError(
+            f"the size of {unsized[0]!r} is not recorded, so it cannot be a point of a law; a "
+            "training of it in the study records it, or a line in the study's arms.jsonl"
+        )
     _check("judged base model", models, list(judged))
     sizes = {model: size for model, size in judged.items() if not models or model in models}
     every = style.order(method for _, method in known.draws.cells)

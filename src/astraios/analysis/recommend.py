@@ -135,7 +135,7 @@ def recommend(
     priced = prices(frames, mergeable)
     cells = [cell for cell in known.draws.cells if model in (None, cell[0])]
     whole = [cell for cell in cells if all(known.draws.judged(*cell, task) for task in chosen)]
-    shares_K, n = _shares(known, chosen), sum(known.n_groups[task] for task in chosen)
+    shares_K, n = _shares(known, chosen), known.n_problems(chosen)
     candidates = []
     for cell in whole:
         row = known.draws.row(*cell)

@@ -40,7 +40,8 @@ def robustness(
     A completion counts if it passes for every variant of its problem's prompt, as in ReCode (Wang
     et al. 2022, arXiv:2212.10264): with one greedy sample a problem is solved robustly only if
     every variant is. What was a fault for one variant is not counted. `clean` is the same arm's
-    rate on the same groups as they stand in `nominal_task`, unperturbed.
+    rate on the same groups as they stand in `nominal_task`, unperturbed; `drop` and `relative` are
+    over the seeds that were asked both, and missing where there is none.
 
     Args:
         worst: completions of variants taken together, `tallies.read_counts`.
@@ -85,15 +86,18 @@ def _rows(parts: list[Cell], clean: Cell | None) -> Iterator[tuple[str, str, dic
     wanted: dict[tuple[str, str], tuple[_Arm, _Arm, _Arm]] = {}
     for cell in parts:
         for method, after in cell.arms.items():
-            before = np.full((1, len(cell.groups)), NAN)
-            if clean is not None and method in clean.arms:
-                before = clean.on(cell.groups, method)
+            before = paired = np.full((1, len(cell.groups)), NAN)
+            clean_seeds = clean.seeds.get(method, ()) if clean is not None else ()
+            common = [seed for seed in cell.seeds[method] if seed in clean_seeds]
+            if clean is not None and common:
+                before = clean.on(cell.groups, method, common)
+                paired = cell.on(cell.groups, method, common)
             known = known_groups(after)
-            both = np.asarray(known & known_groups(before))
+            both = np.asarray(known_groups(paired) & known_groups(before))
             wanted[method, cell.key[1]] = (
                 _Arm(method, cell.groups, after, known),
                 _Arm(method, cell.groups, before, both),
-                _Arm(method, cell.groups, after, both),
+                _Arm(method, cell.groups, paired, both),
             )
     drawn = _drawn([arm for arms in wanted.values() for arm in arms])
     for (method, name), arms in wanted.items():

@@ -45,9 +45,10 @@ def detectable(pairs: pd.DataFrame, metrics: dict[str, str]) -> pd.DataFrame:
         if not spread > 0:
             spread = float("nan")
         row = {"model": model, "task": task, "metric": metrics[str(task)], "n": n}
-        row |= {"n_pairs": len(own), "spread": spread, "level": LEVEL, "power": POWER}
+        n_pairs = int(own["n_pairs"].max())
+        row |= {"n_pairs": n_pairs, "spread": spread, "level": LEVEL, "power": POWER}
         row["detectable"] = detectable_difference(spread, n)
-        row["detectable_adjusted"] = detectable_difference(spread, n, level=LEVEL / len(own))
+        row["detectable_adjusted"] = detectable_difference(spread, n, level=LEVEL / max(1, n_pairs))
         rows.append(row)
     return pd.DataFrame(rows, columns=pd.Index(DETECTABLE))
 

@@ -53,6 +53,22 @@ def test_methods_that_agree_on_every_problem_are_not_equal_beyond_doubt():
     assert estimate.high > 0.1
 
 
+def test_any_statistic_has_the_error_and_the_freedom_of_what_it_reads():
+    random = np.random.default_rng(1)
+    many = frame({(a, 0): list(random.integers(0, 2, 200) * 1.0) for a in ("a", "b")})
+    few = frame({(a, 0): [1.0] * 20 for a in ("a", "b")}, task="few")
+    found = draws(pd.concat([many, few.assign(group="few" + few["group"])]))
+    for task in ("few", "t"):
+        weight = np.zeros(found.score_MK.shape)
+        weight[[found.row("m", "a"), found.row("m", "b")], found.tasks.index(task)] = (1, -1)
+        wanted = found.linear(weight)
+        same = found.of(lambda score, weight=weight: (score * weight).sum(axis=(-2, -1)))
+        assert (same.value, same.error, same.df) == pytest.approx(
+            (wanted.value, wanted.error, wanted.df)
+        )
+        assert same.error > 0.01
+
+
 def test_spread_of_seeds_widens_differences_and_is_lent_to_arms_of_one_seed():
     flat = [1.0, 0.0] * 50
     up, down = [1.0] * 60 + [0.0] * 40, [1.0] * 40 + [0.0] * 60

@@ -96,6 +96,16 @@ def test_a_score_that_follows_the_loss_is_predicted_through_it():
     assert found.error <= plain.error
 
 
+def test_sizes_left_out_are_foretold_by_the_loss_law_of_the_prediction():
+    sizes = [1e6, 2e6, 4e6, 8e6, 16e6]
+    loss = np.array([0.5 + 2.0 * (n / 1e6) ** -1.5 for n in sizes])
+    assert loss_law(np.array(sizes), loss, 32e6).form == FLOOR
+    scores = [1 / (1 + math.exp(3 * (value - 1.0))) for value in loss]
+    found = score_laws([series(scores, sizes, n=10**6, loss_S=loss)], 32e6)["lora"]
+    assert found.form == VIA_LOSS
+    assert found.error < 1e-4  # scores follow losses and losses their law, so nothing is missed
+
+
 @pytest.mark.parametrize("floor", [0.0, 0.4])
 def test_a_loss_on_its_law_is_extended_along_it(floor):
     sizes = np.array([1e6, 2e6, 4e6, 8e6, 16e6])
@@ -229,6 +239,12 @@ def test_two_sizes_are_too_few(grid):
     unsized = replace(grid, sizes={"s": 1_000_000})
     with pytest.raises(DataError, match="the size of l, m is not recorded"):
         predict(unsized, 4e6)
+
+
+def test_model_of_unknown_size_is_no_point_of_a_law(grid):
+    unsized = replace(grid, sizes={"s": 1_000_000, "m": 3_000_000})
+    with pytest.raises(DataError, match=r"the size of 'l' is not recorded.*arms\.jsonl"):
+        predict(unsized, 4e6, models=["s", "m", "l"])
 
 
 def test_models_of_one_size_are_no_family(grid):

@@ -128,6 +128,13 @@ def test_seeds_without_a_wall_time_do_not_shorten_the_mean(make: Make):
     assert price.latency_s == whole.latency_s
 
 
+def test_problems_that_tasks_share_are_counted_once(make: Make):
+    study = make(score, sizes=ONE, methods=("lora",), n=150)
+    assert {c.n_problems for c in ask(study).candidates} == {300}
+    same = study.units.assign(group=study.units["group"].str.partition("/")[2])
+    assert {c.n_problems for c in ask(replace(study, units=same)).candidates} == {150}
+
+
 def test_cheapest_is_named_where_several_are_taken(make: Make):
     study = make(lambda m, a, t: {"fft": 0.62}.get(a, 0.6), sizes=ONE, methods=METHODS[1:3], n=200)
     found = ask(study)

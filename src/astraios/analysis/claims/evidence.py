@@ -133,7 +133,8 @@ class Evidence:
     """Base model -> parameters; small to large, those of unknown size left out."""
     kinds: Mapping[str, str]
     """Task -> `pass`, `robust`, `classification`, `security`."""
-    n_groups: Mapping[str, int]
+    groups: Mapping[str, frozenset[str]]
+    """Task -> its problems; tasks may share some."""
     above_chance: Mapping[tuple[str, str], bool]
     """(model, classification task) -> whether any method's interval lies above chance."""
     trainable: Mapping[tuple[str, str], float]
@@ -149,6 +150,10 @@ class Evidence:
         """Tasks that count."""
         plain = tuple(t for t in self.kinds if self.kinds[t] in ("pass", "classification"))
         return plain or tuple(t for t in self.kinds if self.kinds[t] == "robust")
+
+    def n_problems(self, tasks: Iterable[str]) -> int:
+        """Distinct problems of `tasks` together."""
+        return len(frozenset().union(*(self.groups[task] for task in tasks)))
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Tasks of `kind`."""
@@ -216,7 +221,7 @@ class Evidence:
         seeds = self.draws.n_seeds_M[rows]
         low, high = int(seeds.min()), int(seeds.max())
         told = _count(high, "seed") if low == high else f"{low} to {high} seeds"
-        return f"{sum(self.n_groups[task] for task in tasks):,} problems, {told}"
+        return f"{self.n_problems(tasks):,} problems, {told}"
 
 
 def _count(n: int, what: str) -> str:
@@ -243,8 +248,9 @@ def evidence(frames: Frames) -> Evidence:
         draws=drawn,
         sizes={model: size for model, size in sizes.items() if model in judged},
         kinds=kinds,
-        n_groups={
-            task: judged_units[judged_units["task"] == task]["group"].nunique() for task in kinds
+        groups={
+            task: frozenset(judged_units[judged_units["task"] == task]["group"].astype(str))
+            for task in kinds
         },
         above_chance=_above_chance(frames, kinds),
         trainable=_trainable(frames),
