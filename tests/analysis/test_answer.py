@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from astraios.analysis.answer import answer
 from astraios.analysis.comparison import LEVEL, difference
-from astraios.analysis.frames import read_frames
+from astraios.analysis.frames import Frames, read_frames
 
 MakeStudy = Callable[..., Path]
 
@@ -78,3 +79,36 @@ def test_faults_only_name_no_winner(make_study: MakeStudy) -> None:
     said = answer(read_frames(make_study(methods=("lora",), n_problems=4, n_faults=99)))
     assert said.best is None
     assert "fault" in said.headline
+
+
+def scored(frames: Frames, **values: float) -> Frames:
+    """A study in which every problem has the method's score; the methods not named have none."""
+    units = frames.units.query("task == 'minipack-synthesize'")
+    units = units[units["method"].isin(list(values))]
+    other = replace(frames)
+    vars(other)["units"] = units.assign(value=units["method"].astype(str).map(values).astype(float))
+    return other
+
+
+def test_equal_scores_tie(study: Path) -> None:
+    said = answer(scored(read_frames(study), base=0.05, fft=0.095, lora=0.095, ia3=0.05))
+    assert said.headline.startswith("FFT and LoRA tie for the highest score, 9.5 % pass@1")
+    assert "for these trained models, that is certain: each of the 2 others is" in said.headline
+    assert said.ties == ("lora",)
+
+
+def test_where_no_problem_is_solved_nobody_is_first(study: Path) -> None:
+    said = answer(scored(read_frames(study), base=0.0, fft=0.0, lora=0.0))
+    assert said.headline.startswith("No model solved any problem: all 3 methods have 0.0 % pass@1")
+    assert said.best is None
+    assert "highest" not in said.headline
+
+
+def test_methods_without_a_result_are_counted(study: Path) -> None:
+    frames = read_frames(study)
+    said = answer(scored(frames, fft=0.5, lora=0.5, ia3=0.1))
+    assert said.headline.endswith("; 5 other methods have no result here.")
+    alone = answer(scored(frames, fft=0.5))
+    assert "FFT alone was judged" in alone.headline
+    assert alone.headline.endswith("; 7 other methods have no result here.")
+    assert "no result here" not in answer(frames).headline

@@ -84,7 +84,7 @@ def test_one_cell_claims_no_interval(make_study: MakeStudy) -> None:
     keep_only(root, "minipack-fix")
     shutil.rmtree(root / "eval/tiny/base")
     said = bare(root).results.answer
-    assert said.startswith("LoRA alone was judged: ")
+    assert said.startswith("No model solved any problem: LoRA, judged alone, has 0.0 %")
     assert "all problems alike, so no interval" in said
 
 

@@ -2,7 +2,8 @@
 
 The best method of the largest model on the headline task is compared with every other one; the
 p-values are adjusted over all pairs, so that picking the best after the fact claims nothing for
-free. Methods that cannot be told from it are named, and the cheapest of them.
+free. Methods that cannot be told from it are named, and the cheapest of them. Equal scores tie, and
+where all are zero nobody is first.
 """
 
 from __future__ import annotations
@@ -56,14 +57,29 @@ class _Standing:
 
     best: Mapping[str, Any]
     """Its row of `quality`."""
+    equal: tuple[str, ...]
+    """Others with exactly its score."""
     ties: tuple[str, ...]
+    """Others that cannot be told from it, or from one of its equals; they are among them."""
     others: tuple[str, ...]
     """Best first."""
+    silent: tuple[str, ...]
+    """Methods of the study without a result here."""
     trainable: Mapping[str, float]
 
     @property
     def method(self) -> str:
         return str(self.best["method"])
+
+    @property
+    def first(self) -> str:
+        """The best and its equals."""
+        return _listed([style.title(method) for method in (self.method, *self.equal)])
+
+    @property
+    def unsolved(self) -> bool:
+        """Whether every score is zero."""
+        return not self.best["value"] > 0
 
 
 def _of_model(frames: Frames, model: str, task: str) -> Answer:
@@ -79,8 +95,14 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
         f"({_interval(top)}, n = {top['n']:,}"
         f"{_guessing(top)})"
     )
+    if standing.unsolved:
+        return Answer(
+            _unsolved(frames, standing, task, score),
+            tuple(_other_models(frames, model, task)),
+            basis=_basis(frames),
+        )
     if not standing.others:
-        alone = f"{style.title(best)} alone was judged: {score}."
+        alone = f"{style.title(best)} alone was judged: {score}{_silent(standing)}."
         return Answer(alone, best=best, basis=_basis(frames))
     details = [
         *_cheapest(standing),
@@ -88,13 +110,27 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
         *_gain(frames, model, task, best),
     ]
     details += _other_models(frames, model, task)
+    leads = "tie for the highest score" if standing.equal else "scores highest"
     return Answer(
-        f"{style.title(best)} scores highest, {score}, {_certainty(standing)}",
+        f"{standing.first} {leads}, {score}, {_certainty(standing)}",
         tuple(details),
         best,
         standing.ties,
         _basis(frames),
     )
+
+
+def _unsolved(frames: Frames, standing: _Standing, task: str, score: str) -> str:
+    n = 1 + len(standing.others)
+    who = f"all {n} methods have" if n > 1 else f"{style.title(standing.method)}, judged alone, has"
+    solved = frames.task_kind(task) in ("pass", "robust")
+    said = "No model solved any problem" if solved else "Every score is zero"
+    return f"{said}: {who} {score}{_silent(standing)}."
+
+
+def _silent(standing: _Standing) -> str:
+    n = len(standing.silent)
+    return f"; {n} other method{' has' if n == 1 else 's have'} no result here" if n else ""
 
 
 def _interval(top: Mapping[str, Any]) -> str:
@@ -119,10 +155,16 @@ def _standing(frames: Frames, model: str, task: str) -> _Standing | None:
     ranked = sorted(rows_of(rates), key=lambda row: (-row["value"], places.get(row["method"], 0)))
     best = str(ranked[0]["method"])
     others = [str(row["method"]) for row in ranked[1:]]
+    equal = [str(row["method"]) for row in ranked[1:] if row["value"] == ranked[0]["value"]]
     trainable = _trainable(frames, model)
-    ties = [method for method in others if not _apart(frames, model, task, best, method)]
-    ties.sort(key=lambda method: trainable.get(method, float("inf")))
-    return _Standing(ranked[0], tuple(ties), tuple(others), trainable)
+
+    def tied(method: str) -> bool:
+        tops = (best, *equal)
+        return method in equal or not all(_apart(frames, model, task, a, method) for a in tops)
+
+    ties = sorted(filter(tied, others), key=lambda method: trainable.get(method, float("inf")))
+    silent = [method for method in frames.methods if method not in {best, *others}]
+    return _Standing(ranked[0], tuple(equal), tuple(ties), tuple(others), tuple(silent), trainable)
 
 
 def _apart(frames: Frames, model: str, task: str, a: str, b: str) -> bool:
@@ -131,16 +173,24 @@ def _apart(frames: Frames, model: str, task: str, a: str, b: str) -> bool:
 
 
 def _certainty(standing: _Standing) -> str:
-    n, ties = len(standing.others), standing.ties
-    if not ties:
+    ties = [method for method in standing.ties if method not in standing.equal]
+    n = len(standing.others) - len(standing.equal)
+    them = "them" if standing.equal else "it"
+    # One seed shows these models; the next training could rank the methods otherwise.
+    of_what = "" if standing.best["n_seeds"] > 1 else ", for these trained models,"
+    if not n:
+        said = "and no other was judged"
+    elif not ties:
         behind = "the only other is" if n == 1 else f"each of the {n} others is"
-        # One seed shows these models; the next training could rank the methods otherwise.
-        of_what = "" if standing.best["n_seeds"] > 1 else ", for these trained models,"
-        return f"and{of_what} that is certain: {behind} behind at the 5 % level."
-    if len(ties) == n:
-        return "but nothing is certain: none of the others can be told apart from it."
-    named = _listed([style.title(method) for method in ties])
-    return f"but that is not certain: {named} cannot be told apart from it."
+        said = f"and{of_what} that is certain: {behind} behind at the 5 % level"
+    elif len(ties) == n:
+        others = "the other" if n == 1 else f"none of the {n} others"
+        can = "cannot" if n == 1 else "can"
+        said = f"but nothing is certain: {others} {can} be told apart from {them}"
+    else:
+        named = _listed([style.title(method) for method in ties])
+        said = f"but that is not certain: {named} cannot be told apart from {them}"
+    return f"{said}{_silent(standing)}."
 
 
 def _cheapest(standing: _Standing) -> list[str]:
@@ -206,10 +256,10 @@ def _other_models(frames: Frames, model: str, task: str) -> list[str]:
     for other in others:
         standing = _standing(frames, other, task)
         if standing is not None:
-            first.setdefault(standing.method, []).append(other)
+            first.setdefault("nobody" if standing.unsolved else standing.first, []).append(other)
     named = [
-        f"{style.title(method)} on {_listed(models) if len(models) <= MOST_TOLD else len(models)}"
-        for method, models in sorted(first.items(), key=lambda item: -len(item[1]))
+        f"{who} on {_listed(models) if len(models) <= MOST_TOLD else len(models)}"
+        for who, models in sorted(first.items(), key=lambda item: -len(item[1]))
     ]
     return [f"First on the {len(others)} other models: {'; '.join(named)}."] if named else []
 
@@ -218,10 +268,14 @@ def _other_model(frames: Frames, model: str, task: str) -> list[str]:
     standing = _standing(frames, model, task)
     if standing is None:
         return []
-    ties = _listed([style.title(method) for method in standing.ties])
-    tail = f"not told apart from {ties}" if ties else "ahead of all others"
+    if standing.unsolved:
+        return [f"On {model}: every score is zero."]
+    others = [style.title(m) for m in standing.ties if m not in standing.equal]
+    tail = f"not told apart from {_listed(others)}" if others else "ahead of all others"
+    if len(standing.others) == len(standing.equal):
+        tail = "level with each other" if standing.equal else "judged alone"
     value = _percent(standing.best["value"])
-    return [f"On {model}: {style.title(standing.method)} with {value}, {tail}."]
+    return [f"On {model}: {standing.first} with {value}, {tail}."]
 
 
 def _basis(frames: Frames) -> tuple[str, ...]:
