@@ -59,6 +59,22 @@ def test_listing_imports_nothing(package):
     assert not [name for name in sys.modules if name.startswith(f"{package.__name__}.")]
 
 
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ('# Licence: MIT\n\n"""An elm.\n\nIt grows."""\n1 / 0', "An elm."),
+        ('"""\nAn elm, é.\n"""', "An elm, é."),
+        ("r'An \\elm.'", "An \\elm."),
+        ("import os", ""),
+        ("", ""),
+    ],
+)
+def test_summary_is_the_first_line_of_the_docstring(package, install, text, summary):
+    install(f"{package.__name__}/elm.py", text)
+    assert registry.summary(package, "elm") == summary
+    assert f"{package.__name__}.elm" not in sys.modules
+
+
 def test_load_returns_what_the_module_exports(package):
     assert registry.load(package, "tree", "oak") == "an oak"
 

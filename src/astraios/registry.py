@@ -12,7 +12,8 @@ from __future__ import annotations
 import ast
 import pkgutil
 import sys
-from collections.abc import Iterable, Mapping
+import tokenize
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -86,13 +87,23 @@ def names(package: ModuleType) -> tuple[str, ...]:
 
 
 def summary(package: ModuleType, name: str) -> str:
-    """First line of the docstring of a built-in part, read without importing it."""
+    """First line of the docstring of a built-in part, read without importing or parsing it."""
     for place in package.__path__:
         path = Path(place) / f"{name}.py"
         if path.exists():
-            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            return text.partition("\n")[0]
+            with tokenize.open(path) as file:
+                return _first_text(file.readline).strip().partition("\n")[0]
     return "from another project"
+
+
+def _first_text(readline: Callable[[], str]) -> str:
+    """What a module begins with, if that is text."""
+    for token in tokenize.generate_tokens(readline):
+        if token.type == tokenize.STRING:
+            return str(ast.literal_eval(token.string))
+        if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE):
+            break
+    return ""
 
 
 def load(package: ModuleType, kind: str, name: str, expected: Any = object) -> Any:
