@@ -11,15 +11,15 @@ import functools
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, final
 
 from astraios.errors import WorkError
 from astraios.languages import _c_analyzer
-from astraios.markers import Marker, Rule, Source
+from astraios.markers import Marker, Rule, Source, _static
 from astraios.markers._bandit import opinions, version_of
-from astraios.markers._static import Check, c, python
+from astraios.markers._static import Check, c_tree
 from astraios.records import Findings
 
 __all__ = ["INDICATIVE_BELOW", "REVISION", "VALIDATION", "Static", "marker", "validation"]
@@ -32,7 +32,7 @@ INDICATIVE_BELOW = 0.9
 VALIDATION = Path(__file__).parent / "_static" / "validation.json"
 """What was measured on labelled completions; `tests/markers/test_validation.py` writes it."""
 
-_LANGUAGES = MappingProxyType({"c": c, "python": python})
+LANGUAGES = ("c", "python")
 
 
 @final
@@ -43,9 +43,7 @@ class Static(Marker):
     batch = 20
 
     def tools(self) -> dict[str, str]:
-        found = {"static": REVISION, "python": platform.python_version()}
-        for module in _LANGUAGES.values():
-            found |= module.tools()
+        found = {"static": REVISION, "python": platform.python_version(), **c_tree.tools()}
         if version_of():
             found["bandit (evidence only)"] = version_of()
         if _c_analyzer.version_of():
@@ -79,7 +77,11 @@ def validation() -> Mapping[str, Mapping[str, Any]]:
 
 
 def _checks(language: str) -> Mapping[str, Check]:
-    return _LANGUAGES[language].CHECKS if language in _LANGUAGES else {}
+    """By CWE; imported when programs are read, for lists of tasks do without."""
+    if language not in LANGUAGES:
+        return {}
+    checks: Mapping[str, Check] = import_module(f"{_static.__name__}.{language}").CHECKS
+    return checks
 
 
 def _marked(check: Check, rule: Rule, source: Source, others: tuple[str, ...]) -> Findings:

@@ -1,7 +1,6 @@
-"""Checks of our own: one module a language, each exporting `CHECKS` and `tools`.
+"""Checks of our own: one module a language, each exporting `CHECKS`.
 
     CHECKS: dict[str, Check]        CWE id, such as `CWE-89` -> what looks for that weakness
-    tools() -> dict[str, str]       name -> version of the libraries that could move a finding
 
 A check is keyed by the CWE and not by the scenario, and is told nothing else: one that knew which
 scenario it reads could answer for it without reading. Where two scenarios of a CWE show different

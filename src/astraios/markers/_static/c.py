@@ -25,7 +25,6 @@ from functools import lru_cache, partial
 from astraios.markers._static import Check
 from astraios.markers._static.c_loops import Loops
 from astraios.markers._static.c_tree import read
-from astraios.markers._static.c_tree import tools as tools
 from astraios.records import Finding
 
 _KINDS = {

@@ -22,8 +22,3 @@ CHECKS: dict[str, Check] = {
     "CWE-732": permissions,
     "CWE-798": hard_coded,
 }
-
-
-def tools() -> dict[str, str]:
-    """The standard library's parser alone, whose version the marker names itself."""
-    return {}
