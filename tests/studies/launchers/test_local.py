@@ -178,7 +178,7 @@ def test_each_worker_sees_one_accelerator(tmp_path, two_devices, monkeypatch):
         "plain": Needs(10),
         "named": Needs(10, 10, 2, own_device=False),
     }
-    monkeypatch.setattr(local, "needs", lambda job, root: wants[job.id])
+    monkeypatch.setattr(local, "needs", lambda job: wants[job.id])
     events = launch(
         [job(name) for name in wants],
         tmp_path,
@@ -326,7 +326,7 @@ def test_a_base_that_an_idle_worker_keeps_takes_its_place():
 
 def test_jobs_of_one_base_go_to_the_worker_that_has_it(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "base_of", lambda one: one.id[0])
-    monkeypatch.setattr(local, "needs", lambda job, root: Needs(10, base_mib=1))
+    monkeypatch.setattr(local, "needs", lambda job: Needs(10, base_mib=1))
     # The first job of each base is slow, so that both workers are busy with them.
     jobs = [job("a0"), job("b0"), job("b1", "a0", "b0"), job("a1", "a0", "b0")]
     launch(jobs, tmp_path, perform=note_process)
