@@ -27,6 +27,7 @@ from astraios.analysis import style
 from astraios.analysis.reading import ALL
 from astraios.metrics import Floats, Interval, interval, seeded_means, sign_p_value
 from astraios.metrics.paired import (
+    LEVEL,
     adjusted,
     cohens_h,
     odds_ratio,
@@ -37,8 +38,6 @@ from astraios.metrics.paired import (
 __all__ = ["ALL", "FEW", "LEVEL", "Cell", "cells", "difference", "holm", "pairs", "pass_rates",
            "rates", "units"]  # fmt: skip
 
-LEVEL = 0.05
-"""Differences with a smaller adjusted p-value are called certain."""
 FEW = 20
 """Groups below which p-values come from changes of signs."""
 

@@ -104,28 +104,9 @@ def test_of_the_tied_those_are_taken_that_no_other_dominates(grid):
     assert "lora" in taken(found)  # the cheapest of the tied
 
 
-@pytest.mark.parametrize("unknown", ["lora", "fft"])
-def test_what_did_not_have_its_cost_recorded_neither_dominates_nor_is_dominated(make, unknown):
-    study = make(lambda m, a, t: {"fft": 0.6, "lora": 0.62}[a], sizes=ONE, methods=PAIR, n=150)
-    assert taken(ask(study)) == {"lora"}
-    costs = study.costs.copy()
-    costs.loc[costs["method"] == unknown, "wall_s"] = 0.0  # what could not be measured
-    assert taken(ask(replace(study, costs=costs))) == {"fft", "lora"}
-
-
 def test_a_cost_that_no_training_recorded_decides_nothing(make: Make):
     study = make(lambda m, a, t: {"fft": 0.6, "lora": 0.62}[a], sizes=ONE, methods=PAIR, n=150)
     assert taken(ask(replace(study, costs=study.costs.assign(peak_mib=0.0)))) == {"lora"}
-
-
-def test_seeds_without_a_wall_time_do_not_shorten_the_mean(make: Make):
-    study = make(score, sizes=ONE, methods=("lora",), n=150)
-    whole = ask(study).candidates[0].price
-    costs = study.costs.copy()
-    costs.loc[costs["seed"] == 1, "wall_s"] = 0.0
-    price = ask(replace(study, costs=costs)).candidates[0].price
-    assert price.hours == whole.hours
-    assert price.latency_s == whole.latency_s
 
 
 def test_problems_that_tasks_share_are_counted_once(make: Make):

@@ -13,7 +13,7 @@ COLUMNS = (
     Column("slice", "Perturbation"),
     Column("clean", "Clean %", Kind.RATE, "the same problems, prompt as it is"),
     Column("robust", "Perturbed %", Kind.RATE, "problems whose every variant passes"),
-    Column("drop", "Drop", Kind.DIFFERENCE, "clean minus perturbed, points, paired"),
+    Column("drop", "Drop", Kind.DIFFERENCE, "clean minus perturbed, points, seed by seed"),
     Column("relative", "Lost %", Kind.RATE, "drop as a share of the clean rate"),
 )
 

@@ -54,7 +54,8 @@ def render(frames: Frames) -> Figure:
     return Figure(
         draw,
         data,
-        f"Change of pass@1 on {model} when the prompt is perturbed, paired over the same problems. "
+        f"Change of pass@1 on {model} when the prompt is perturbed, paired over the same problems "
+        "and seeds. "
         f"A problem counts with its worst variant; '{_name(ALL)}' needs every variant solved. "
         f"Left of zero is a loss. {basis(frames, data)}",
         f"Change of pass@1 under {len(slices) - 1} perturbations of the prompt, per method.",
