@@ -247,11 +247,10 @@ def name_of(way: Way) -> str:
     return way.__name__
 
 
-@pytest.mark.parametrize("way", (text_at_random, mutants), ids=name_of)
 @settings(max_examples=FEW, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_strange_programs_are_judged(fuzzed: Fuzzed, way: Way, data: st.DataObject) -> None:
-    way(fuzzed, data)
+def test_mutants_are_judged(fuzzed: Fuzzed, data: st.DataObject) -> None:
+    mutants(fuzzed, data)
 
 
 @pytest.mark.slow

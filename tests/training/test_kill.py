@@ -25,8 +25,8 @@ from astraios.training.checkpoints import COMPLETE, WEIGHTS, latest
 from astraios.training.config import Optimization, TrainingConfig
 from astraios.training.tune import ADAPTER, tune
 
-FEW = ("adapterh", "fft", "ptuning")
-OTHERS = ("adapterp", "ia3", "lora", "parallel")
+FEW = ("adapterh", "fft")
+OTHERS = ("adapterp", "ia3", "lora", "parallel", "ptuning")
 CASES = [
     *(pytest.param(FEW, method, id=method) for method in FEW),
     *(pytest.param(OTHERS, method, id=method, marks=pytest.mark.slow) for method in OTHERS),

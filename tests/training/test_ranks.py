@@ -23,8 +23,8 @@ from astraios.training.config import Optimization, PretrainingConfig, TrainingCo
 from astraios.training.pretrain import MODEL, pretrain
 from astraios.training.tune import ADAPTER, tune
 
-FEW = ("adalora", "adapterh", "fft", "ptuning")
-OTHERS = ("adapterp", "ia3", "lora", "parallel")
+FEW = ("adalora", "adapterh")
+OTHERS = ("adapterp", "fft", "ia3", "lora", "parallel", "ptuning")
 CASES = [
     *(pytest.param(FEW, method, id=method) for method in FEW),
     *(pytest.param(OTHERS, method, id=method, marks=pytest.mark.slow) for method in OTHERS),
