@@ -9,11 +9,11 @@ of two files. It needs neither torch nor PEFT.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import logging
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -415,10 +415,11 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def write(folder: Path) -> None:
-    """All pages, in place of what was there."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    """All pages, in place of those of an earlier run; whatever else is there stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.md"):
+        if NOTE in old.read_text(encoding="utf-8"):
+            old.unlink()
     for name, page in PAGES.items():
         text = page()
         title, _, rest = text.partition("\n")
@@ -426,4 +427,6 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "docs" / "reference")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=REPOSITORY / "docs" / "reference")
+    write(parser.parse_args().folder)
