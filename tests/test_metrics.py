@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astraios import metrics
-from astraios.metrics import bootstrap_difference, bootstrap_mean, pass_at_k
+from astraios.metrics import bootstrap_mean, pass_at_k, sign_p_value
 
 fractions = st.lists(st.floats(-10, 10, allow_subnormal=False), min_size=1, max_size=12)
 
@@ -60,23 +60,6 @@ def test_bootstrap_is_deterministic_for_a_seed(values, seed):
     assert again[0] == again[1]
 
 
-@settings(deadline=None)
-@given(fractions)
-def test_equal_arms_differ_by_nothing(values):
-    found = bootstrap_difference(values, values, n_resamples=30)
-    assert (found.value, found.low, found.high, found.p_value) == (0, 0, 0, 1)
-
-
-@settings(deadline=None)
-@given(fractions, st.data())
-def test_swapping_the_arms_mirrors_the_difference(a, data):
-    b = data.draw(st.lists(st.floats(-10, 10), min_size=len(a), max_size=len(a)))
-    forth = bootstrap_difference(a, b, n_resamples=50)
-    back = bootstrap_difference(b, a, n_resamples=50)
-    assert (forth.value, forth.p_value) == (-back.value, back.p_value)
-    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low), abs=1e-12)
-
-
 def test_wider_confidence_gives_a_wider_interval():
     values = np.arange(20.0)
     narrow, wide = (bootstrap_mean(values, confidence=c) for c in (0.5, 0.99))
@@ -95,11 +78,9 @@ def test_interval_width_agrees_with_the_standard_error():
     assert found.high - found.low == pytest.approx(normal, rel=0.05)
 
 
-def test_pairing_cancels_what_is_hard_for_both():
-    hard = np.random.default_rng(2).uniform(size=50)
-    found = bootstrap_difference(hard + 0.01, hard)
-    assert found.high - found.low < 1e-9
-    assert found.p_value < 0.001
+def test_differences_that_are_always_zero_are_no_evidence():
+    assert sign_p_value(np.zeros(30)) == 1
+    assert sign_p_value(np.full(999, 0.01)) == 2 / 1000
 
 
 def test_chunks_change_no_resample(monkeypatch):
@@ -113,11 +94,6 @@ def test_chunks_change_no_resample(monkeypatch):
 def test_values_that_have_no_mean_are_refused(values):
     with pytest.raises(ValueError, match="values"):
         bootstrap_mean(values)
-
-
-def test_unpaired_arms_are_refused():
-    with pytest.raises(ValueError, match="equal lengths, got 1 and 2"):
-        bootstrap_difference([1.0], [1.0, 2.0])
 
 
 @pytest.mark.parametrize("option", [{"n_resamples": 0}, {"confidence": 1.0}, {"confidence": 0}])

@@ -31,6 +31,10 @@ class Arm:
     task: str
 
 
+Of = tuple[Run, Arm]
+"""A sealed run and what it is about."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One arm on one task: the run that judged it and, if it is there, the one that generated."""
@@ -45,10 +49,10 @@ class Evaluation:
         return self.generate or self.judge
 
 
-def arms(sealed: tuple[Run, ...]) -> list[Arm]:
-    """The arm of every run, in order."""
+def arms(sealed: tuple[Run, ...]) -> tuple[Of, ...]:
+    """Every run with its arm, in order; a judging is of the arm whose generation it lies in."""
     generated = {run.folder: run for run in sealed if run.manifest.kind == RunKind.GENERATE}
-    return [_arm(generated.get(run.folder.parent, run)) for run in sealed]
+    return tuple((run, _arm(generated.get(run.folder.parent, run))) for run in sealed)
 
 
 def _arm(run: Run) -> Arm:
@@ -80,15 +84,16 @@ class Judged:
     notes: tuple[str, ...]
 
 
-def evaluations(sealed: tuple[Run, ...]) -> Judged:
+def evaluations(known: Iterable[Of]) -> Judged:
     """The latest judging of every arm and task, all of one task at one version: the newest.
 
     Numbers of two versions of a task do not compare, so they are never put side by side. Editions
     of a task are other tasks: where a study has several, each goes by `task@edition`.
     """
-    generated = {run.folder: run for run in sealed if run.manifest.kind == RunKind.GENERATE}
+    known = tuple(known)
+    generated = {run.folder: run for run, _ in known if run.manifest.kind == RunKind.GENERATE}
     found = []
-    for run, arm in zip(sealed, arms(sealed), strict=True):
+    for run, arm in known:
         generate = generated.get(run.folder.parent)
         orphan = generate is None and (run.folder.parent / MANIFEST).exists()
         if run.manifest.kind == RunKind.JUDGE and not orphan:
@@ -163,11 +168,11 @@ def _age(evaluation: Evaluation) -> tuple[str, str]:
     return manifest.finished or manifest.started, manifest.fingerprint
 
 
-def counted(root: Path, sealed: tuple[Run, ...], found: Iterable[Evaluation]) -> set[Path]:
+def counted(root: Path, known: Iterable[Of], found: Iterable[Evaluation]) -> set[Path]:
     """Folders of the trainings that count: of one arm, the evaluated one, else the latest."""
     inputs = {name for e in found for name in e.samples.manifest.inputs.values()}
     chosen: dict[tuple[str, Arm], tuple[tuple[bool, str], Path]] = {}
-    for run, arm in zip(sealed, arms(sealed), strict=True):
+    for run, arm in known:
         manifest = run.manifest
         if manifest.kind in (RunKind.TRAIN, RunKind.PRETRAIN):
             used = not inputs.isdisjoint((manifest.run_id, run.folder.relative_to(root).as_posix()))

@@ -42,7 +42,7 @@ from astraios.analysis import (
     style,
     tallies,
 )
-from astraios.analysis.arms import Evaluation
+from astraios.analysis.arms import Evaluation, Of
 from astraios.analysis.loading import (
     costs_of,
     facts_of,
@@ -83,7 +83,8 @@ class Frames:
     arm_facts: tuple[ArmFacts, ...]
     """What is known of models that were not trained here."""
     evaluations: tuple[Evaluation, ...]
-    sealed: tuple[Run, ...]
+    known: tuple[Of, ...]
+    """Every sealed run and its arm."""
     notes: tuple[str, ...]
     """What is missing or was left out, in whole sentences."""
 
@@ -91,6 +92,11 @@ class Frames:
     def problems(self) -> pd.DataFrame:
         """Counts per arm, task and problem; see `tallies.problems`."""
         return tallies.problems(self.counts)
+
+    @property
+    def sealed(self) -> tuple[Run, ...]:
+        """The sealed runs."""
+        return tuple(run for run, _ in self.known)
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
@@ -334,7 +340,7 @@ class Frames:
     @cached_property
     def searches(self) -> pd.DataFrame:
         """Learning rates that were tried; see `searches.searches`."""
-        return searches.searches(self.sealed)
+        return searches.searches(self.known)
 
     @property
     def _plain_problems(self) -> pd.DataFrame:
@@ -363,22 +369,23 @@ def read_frames(root: Path) -> Frames:
             f"{len(found) - len(sealed)} of {len(found)} runs are not finished and are left out: "
             f"{clip(names)}."
         )
-    judged = arms.evaluations(sealed)
+    known = arms.arms(sealed)
+    judged = arms.evaluations(known)
     trials = trial_folders(root, sealed)
-    counted = arms.counted(root, sealed, judged.evaluations) - trials
+    counted = arms.counted(root, known, judged.evaluations) - trials
     counts, worst = tallies.read_counts(judged.evaluations)
     cells = counts.select("model", "method", "task").unique().iter_rows()
     return Frames(
         root=root,
         study=study,
-        runs=runs_of(root, sealed),
-        steps=steps_of(sealed, counted),
-        costs=costs_of(root, sealed, counted),
+        runs=runs_of(root, known),
+        steps=steps_of(known, counted),
+        costs=costs_of(root, known, counted),
         scores=scores_of(judged.evaluations),
         counts=counts,
         worst=worst,
         arm_facts=facts_of(root),
         evaluations=judged.evaluations,
-        sealed=sealed,
+        known=known,
         notes=(*notes, *judged.notes, *holes(study, cells)),
     )

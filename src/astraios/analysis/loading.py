@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from astraios.analysis import arms, style
-from astraios.analysis.arms import Evaluation
+from astraios.analysis import style
+from astraios.analysis.arms import Evaluation, Of
 from astraios.errors import DataError
 from astraios.files import read_json, read_records
 from astraios.records import ArmFacts, Cost, RunKind, Score, Step
@@ -25,7 +26,7 @@ def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
-def runs_of(root: Path, sealed: tuple[Run, ...]) -> pd.DataFrame:
+def runs_of(root: Path, known: Iterable[Of]) -> pd.DataFrame:
     """One row a sealed run: what it is about, where it is, when it ran."""
     rows = [
         {
@@ -38,26 +39,26 @@ def runs_of(root: Path, sealed: tuple[Run, ...]) -> pd.DataFrame:
             "started": run.manifest.started,
             "finished": run.manifest.finished,
         }
-        for run, arm in zip(sealed, arms.arms(sealed), strict=True)
+        for run, arm in known
     ]
     columns = ("folder", "run_id", "fingerprint", "sandbox", "started", "finished")
     return _frame(rows, ("kind", *KEYS, *columns))
 
 
-def steps_of(sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
+def steps_of(known: Iterable[Of], counted: set[Path]) -> pd.DataFrame:
     """Training records of the runs that count."""
     rows = []
-    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
+    for run, arm in known:
         if run.folder in counted:
             keys = {"kind": str(run.manifest.kind), **{key: getattr(arm, key) for key in KEYS[:3]}}
             rows += [{**keys, **step.model_dump()} for step in run.read("metrics", Step)]
     return _frame(rows, ("kind", *KEYS[:3], *Step.model_fields))
 
 
-def costs_of(root: Path, sealed: tuple[Run, ...], counted: set[Path]) -> pd.DataFrame:
+def costs_of(root: Path, known: Iterable[Of], counted: set[Path]) -> pd.DataFrame:
     """One row a run that has a cost; `counted` says whether it is a training that counts."""
     rows = []
-    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
+    for run, arm in known:
         path = run.folder / "cost.json"
         if path.exists():
             cost = read_json(path, Cost).model_dump()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from astraios.analysis import arms
+from astraios.analysis.arms import Of
 from astraios.files import read_json, read_records
 from astraios.records import ChosenRate, RunKind, Trial
 from astraios.runs import Run
@@ -19,7 +20,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def searches(sealed: tuple[Run, ...]) -> pd.DataFrame:
+def searches(known: Iterable[Of]) -> pd.DataFrame:
     """Every trial of every finished search, shortest trials first, then by rate.
 
     Returns:
@@ -28,7 +29,7 @@ def searches(sealed: tuple[Run, ...]) -> pd.DataFrame:
         take), `how` and `on` (how rates are tried, and what decides).
     """
     rows: list[dict[str, Any]] = []
-    for run, arm in zip(sealed, arms.arms(sealed), strict=True):
+    for run, arm in known:
         path = run.folder / CHOSEN
         if run.manifest.kind != RunKind.SEARCH or not path.exists():  # an earlier rung of a search
             continue

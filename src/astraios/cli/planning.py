@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from astraios.analysis.quantities import show_memory
 from astraios.cli.display import table
 from astraios.methods import LABEL
 from astraios.training.config import TrainingConfig
@@ -87,7 +88,7 @@ def refusal(found: Outlook, budget: str) -> str:
     """Which cells do not fit, with the numbers, and what would make them fit."""
     once = {(c.base_model, c.method): c for c in found.too_large}
     lines = [
-        f"  {base_model} {method} needs about {_gib(cell.memory_mib.value)} a device"
+        f"  {base_model} {method} needs about {_memory(cell.memory_mib)} a device"
         for (base_model, method), cell in once.items()
     ]
     return (
@@ -175,7 +176,7 @@ def _row(cell: Cell) -> dict[str, str]:
         "seed": "-" if cell.seed is None else str(cell.seed),
         "trained": "-" if cell.what == "evaluate" else _count(cell.trainable_parameters),
         "tokens": "-" if cell.what == "evaluate" else _count(cell.training_tokens),
-        "memory": f"{_gib(cell.memory_mib.value)}{' TOO MUCH' if over else ''}",
+        "memory": f"{_memory(cell.memory_mib)}{' TOO MUCH' if over else ''}",
         "tuning": "-" if cell.what == "evaluate" else _time(cell.training_s),
         "completions": "-" if cell.what == "search" else _count(cell.completion_tokens),
         "generating": "-" if cell.what == "search" else _time(cell.generating_s),
@@ -207,10 +208,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _gib(mib: float | None) -> str:
-    if mib is None:
-        return "-"
-    return f"{mib / 1_024:.1f} GiB" if mib >= 1_024 else f"{mib:.0f} MiB"
+def _memory(figure: Figure) -> str:
+    return "-" if figure.value is None else show_memory(figure.value)
 
 
 FIGURES = (

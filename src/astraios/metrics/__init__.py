@@ -23,9 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Difference",
     "Interval",
-    "bootstrap_difference",
     "bootstrap_mean",
     "bootstrap_means",
     "bootstrap_ratio",
@@ -60,17 +58,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference with its interval; `low <= value <= high`."""
-
-    value: float
-    low: float
-    high: float
-    p_value: float
-    """Two-sided: how often a resampled difference lies on the other side of zero, doubled."""
 
 
 @overload
@@ -161,36 +148,6 @@ def bootstrap_ratio(
     top, bottom = _means(above, n_resamples, seed), _means(below, n_resamples, seed)
     low, high = _percentiles(top[bottom > 0] / bottom[bottom > 0], confidence)
     return Interval(value, min(low, value), max(high, value))
-
-
-def bootstrap_difference(
-    a: Sequence[float] | Floats,
-    b: Sequence[float] | Floats,
-    *,
-    n_resamples: int = 10_000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Difference:
-    """Mean of `a - b` with its percentile bootstrap interval, paired over problems.
-
-    `a[i]` and `b[i]` belong to the same problem: both are drawn together, so what makes a problem
-    hard for both cancels. The p-value counts the observed sample among the resampled ones
-    (Davison & Hinkley 1997, eq. 4.11), so it is never zero; it is one where `a` equals `b`.
-
-    Raises:
-        ValueError: if the lengths differ, there are no values, or one is not finite.
-    """
-    left, right = _numbers(a, "a"), _numbers(b, "b")
-    if left.shape != right.shape:
-        raise ValueError(
-            f"paired values need equal lengths, got {len(left)} and {len(right)}; "
-            "give one value for each problem, in the same order"
-        )
-    array = left - right
-    value = float(array.mean())
-    means = _means(array, n_resamples, seed)
-    low, high = _percentiles(means, confidence)
-    return Difference(value, min(low, value), max(high, value), sign_p_value(means))
 
 
 def _numbers(values: Sequence[float] | Floats, name: str) -> Floats:

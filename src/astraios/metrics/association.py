@@ -7,11 +7,14 @@ interval; theirs is Fisher's with the variance of Bonett & Wright 2000 (Psychome
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astraios.metrics import Floats
 
@@ -21,6 +24,8 @@ Z_95 = 1.959963984540054
 """97.5 % point of the normal distribution."""
 FEWEST = 4
 """Points below which no correlation is given: three lie close to some line by chance."""
+EXACT_POINTS = 7
+"""Points up to which a rank correlation is compared with all 5,040 orders."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,21 @@ def pearson(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Correla
 
 
 def spearman(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Correlation | None:
-    """Rank correlation; ties get their mean rank. Variance `(1 + r^2 / 2) / (n - 3)`."""
+    """Rank correlation; ties get their mean rank. Variance `(1 + r^2 / 2) / (n - 3)`.
+
+    With up to `EXACT_POINTS` points the p-value is the share of all orders that correlate as
+    closely; SciPy's, by Student's t, would be zero for any four points in order.
+    """
     from scipy import stats
 
     points = _points(x, y)
     if points is None:
         return None
-    found = stats.spearmanr(*points)
-    n = len(points[0])
-    return _ranked(
-        float(found.statistic), float(found.pvalue), n, lambda r: (1 + r * r / 2) / (n - 3)
-    )
+    found, n = stats.spearmanr(*points), len(points[0])
+    r, p_value = float(found.statistic), float(found.pvalue)
+    if n <= EXACT_POINTS:
+        p_value = _share_of_orders(stats.rankdata(points[0]), stats.rankdata(points[1]))
+    return _ranked(r, p_value, n, (1 + r * r / 2) / (n - 3))
 
 
 def kendall(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Correlation | None:
@@ -75,14 +84,9 @@ def kendall(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Correla
     points = _points(x, y)
     if points is None:
         return None
-    found = stats.kendalltau(*points)
-    n = len(points[0])
-    return _ranked(
-        float(found.statistic),
-        float(found.pvalue),
-        n,
-        lambda _: 0.437 / (n - 4) if n > 4 else math.nan,
-    )
+    found, n = stats.kendalltau(*points), len(points[0])
+    variance = 0.437 / (n - 4) if n > 4 else math.nan
+    return _ranked(float(found.statistic), float(found.pvalue), n, variance)
 
 
 KINDS = MappingProxyType({"pearson": pearson, "spearman": spearman, "kendall": kendall})
@@ -111,9 +115,21 @@ def _perfect(r: float) -> bool:
     return abs(r) >= 1 - 1e-12  # atanh has no value there
 
 
-def _ranked(r: float, p_value: float, n: int, variance: Callable[[float], float]) -> Correlation:
+def _share_of_orders(a: Floats, b: Floats) -> float:
+    """Share of the orders of `b` whose products with `a` lie as far from their mean."""
+    a = a - a.mean()
+    sums = b[_orders(len(b))] @ a
+    return float((np.abs(sums) >= abs(float(b @ a)) - 1e-9).mean())
+
+
+@cache
+def _orders(n: int) -> NDArray[np.intp]:
+    return np.array(list(permutations(range(n))), dtype=np.intp)
+
+
+def _ranked(r: float, p_value: float, n: int, variance: float) -> Correlation:
     if _perfect(r):
         return Correlation(math.copysign(1.0, r), math.nan, math.nan, p_value, n)
-    wide = Z_95 * math.sqrt(variance(r))
+    wide = Z_95 * math.sqrt(variance)
     low, high = math.tanh(math.atanh(r) - wide), math.tanh(math.atanh(r) + wide)
     return Correlation(r, low, high, p_value, n)

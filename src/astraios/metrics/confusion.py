@@ -27,12 +27,12 @@ GUESSES = np.linspace(0, 1, 101)
 
 def accuracy(C: Floats) -> Floats:
     """Right answers; an invalid one is wrong."""
-    return _ratio(C[..., 0, 0] + C[..., 1, 1], _total(C))
+    return ratio(C[..., 0, 0] + C[..., 1, 1], _total(C))
 
 
 def valid_rate(C: Floats) -> Floats:
     """Answers that could be read."""
-    return _ratio(C[..., :INVALID].sum((-2, -1)), _total(C))
+    return ratio(C[..., :INVALID].sum((-2, -1)), _total(C))
 
 
 def accuracy_on_valid(C: Floats) -> Floats:
@@ -75,8 +75,8 @@ def balanced_accuracy(C: Floats) -> Floats:
     """Mean share of right answers over the classes there are; an invalid one is wrong."""
     sizes = C.sum(-1)
     right = np.stack([C[..., 0, 0], C[..., 1, 1]], axis=-1)
-    recalls = np.where(sizes > 0, _ratio(right, sizes), 0)
-    return _ratio(recalls.sum(-1), (sizes > 0).sum(-1).astype(np.float64))
+    recalls = np.where(sizes > 0, ratio(right, sizes), 0)
+    return ratio(recalls.sum(-1), (sizes > 0).sum(-1).astype(np.float64))
 
 
 def matthews(C: Floats) -> Floats:
@@ -143,10 +143,10 @@ def valid(C: Floats) -> Floats:
 
 def _f1(C: Floats, k: int) -> Floats:
     """F1 of class k: 2 TP / (labelled k + answered k); 0 where there is neither."""
-    return np.nan_to_num(_ratio(2 * C[..., k, k], C[..., k, :].sum(-1) + C[..., :, k].sum(-1)))
+    return np.nan_to_num(ratio(2 * C[..., k, k], C[..., k, :].sum(-1) + C[..., :, k].sum(-1)))
 
 
-def _ratio(a: Floats, b: Floats) -> Floats:
+def ratio(a: Floats, b: Floats) -> Floats:
     """a / b, NaN where b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
     return np.asarray(np.divide(a, b, where=b > 0, out=np.full(b.shape, np.nan)))

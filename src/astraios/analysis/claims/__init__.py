@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from astraios.analysis.claims.evidence import LEVEL, Evidence, Finding, Mark, evidence
+from astraios.analysis.claims.evidence import Evidence, Finding, Mark, evidence
 from astraios.analysis.claims.methods import (
     adapter_depends_on_size,
     fft_is_best,
@@ -26,6 +26,7 @@ from astraios.analysis.claims.methods import (
 from astraios.analysis.claims.ranks import loss_predicts_score, small_carries_over
 from astraios.analysis.claims.sizes import larger_are_worse
 from astraios.metrics import Interval
+from astraios.metrics.paired import LEVEL
 
 if TYPE_CHECKING:
     from astraios.analysis.frames import Frames

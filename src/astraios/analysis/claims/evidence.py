@@ -26,8 +26,6 @@ from astraios.metrics import Interval
 if TYPE_CHECKING:
     from astraios.analysis.frames import Frames
 
-LEVEL = 0.05
-"""Chance of a wrong mark among all claims of one study."""
 N_CLAIMS = 6
 
 

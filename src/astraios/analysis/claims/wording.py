@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import ceil
 
-from astraios.analysis.claims.evidence import LEVEL, N_CLAIMS, Evidence, Test
+from astraios.analysis.claims.evidence import N_CLAIMS, Evidence, Test
 from astraios.analysis.draws import Estimate
 from astraios.analysis.tables import Kind, show_value
+from astraios.metrics.paired import LEVEL
 
 MOST_NEEDED = 100.0
 """Times the data; a difference that would take more is called too small."""

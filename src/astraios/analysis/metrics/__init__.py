@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astraios.metrics import Floats
+from astraios.metrics import Floats, confusion
 from astraios.records import Outcome
 
 __all__ = ["Judged", "Measure", "Metric", "ratio"]
@@ -54,8 +54,7 @@ class Judged:
 
 def ratio(sums: Floats) -> Floats:
     """First part over second, NaN where that is zero."""
-    above, below = sums[..., 0], sums[..., 1]
-    return np.asarray(np.divide(above, below, where=below > 0, out=np.full(below.shape, np.nan)))
+    return confusion.ratio(sums[..., 0], sums[..., 1])
 
 
 @dataclass(frozen=True)
