@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from astraios.analysis.answer import answer
 from astraios.analysis.comparison import LEVEL, difference
 from astraios.analysis.frames import Frames, read_frames
@@ -38,9 +40,11 @@ def test_headline_names_the_ties(study: Path) -> None:
 
 
 def test_cheapest_of_the_ties_is_named_with_its_cost(study: Path) -> None:
-    said = answer(read_frames(study))
-    assert said.ties[0] == min(said.ties, key={"lora": 29_184, "parallel": 30_720}.__getitem__)
-    assert "The cheapest of these is LoRA: it trains 29,184 parameters, 4.5 %" in said.details[0]
+    frames = read_frames(study)
+    said = answer(frames)
+    trained = frames.trainable.set_index("method")["trainable_parameters"]
+    assert list(said.ties) == sorted(said.ties, key=lambda method: trained[method])
+    assert "The cheapest of these is AdapterP: it trains 24,576 parameters, 3.8" in said.details[0]
 
 
 def test_clear_winner_is_called_certain(make_study: MakeStudy) -> None:
@@ -102,6 +106,24 @@ def test_where_no_problem_is_solved_nobody_is_first(study: Path) -> None:
     assert said.headline.startswith("No model solved any problem: all 3 methods have 0.0 % pass@1")
     assert said.best is None
     assert "highest" not in said.headline
+
+
+def test_what_another_model_solved_is_not_denied(large_study: Path) -> None:
+    frames = read_frames(large_study)
+    units = frames.units
+    of_largest = units["model"] == frames.headline_model
+    vars(frames)["units"] = units.assign(value=units["value"].mask(of_largest, 0.0))
+    said = answer(frames)
+    assert said.headline.startswith(f"No method solved any problem with {frames.headline_model}: ")
+
+
+def test_a_ranking_is_of_the_methods_only_if_each_has_several_seeds(study: Path) -> None:
+    frames = scored(read_frames(study), fft=0.5, lora=0.1)
+    again = frames.units[frames.units["method"] == "fft"].assign(seed=1)
+    vars(frames)["units"] = pd.concat([frames.units, again], ignore_index=True)
+    said = answer(frames)
+    assert "for these trained models, that is certain" in said.headline
+    assert "averaged over 1 to 2 training seeds" in said.basis[-1]
 
 
 def test_methods_without_a_result_are_counted(study: Path) -> None:

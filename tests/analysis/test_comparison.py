@@ -121,6 +121,35 @@ def test_pairs_without_a_common_problem_are_no_tests_to_adjust_for() -> None:
     assert (tested["n_pairs"], tested["detectable_adjusted"]) == (1, tested["detectable"])
 
 
+def of_two(first: list[list[str]], second: list[list[str]]) -> pd.Series:
+    """Outcomes of two methods, a list a seed, compared."""
+    rows = [
+        row
+        for method, seeds in (("fft", first), ("lora", second))
+        for seed, outcomes in enumerate(seeds)
+        for row in plain(method, *outcomes, seed=seed)
+    ]
+    found = comparison.difference(comparison.pairs(units(*rows)), "tiny", "t", "fft", "lora")
+    assert found is not None
+    return found
+
+
+def test_problems_that_both_solve_make_no_difference_more_certain() -> None:
+    five = of_two([["passed"] * 5], [["failed"] * 5])
+    among = of_two([["passed"] * 200], [["failed"] * 5 + ["passed"] * 195])
+    assert (among["n"], among["test"]) == (200, "permutation")
+    assert among["p_value"] == five["p_value"] == 2 / 2**5
+
+
+def test_seeds_that_disagree_weaken_signs_that_agree() -> None:
+    solved, not_solved = ["passed"] * 12, ["failed"] * 12
+    alone = of_two([solved], [not_solved])
+    agreeing = of_two([solved, solved], [not_solved])
+    unsure = of_two([solved, not_solved], [not_solved])
+    assert alone["p_value"] == agreeing["p_value"] == 2 / 2**12
+    assert unsure["p_value"] > 0.1
+
+
 def test_difference_turns_with_its_order() -> None:
     rows = [
         *plain("fft", "passed", "passed", "failed"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from astraios.analysis import comparison, style
-from astraios.analysis.captions import sandbox
+from astraios.analysis.captions import PAIRED, extent, sandbox
 from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Kind, Range, show_value
@@ -65,6 +65,8 @@ class _Standing:
     """Best first."""
     silent: tuple[str, ...]
     """Methods of the study without a result here."""
+    n_seeds: int
+    """The fewest that any tuned method was trained with."""
     trainable: Mapping[str, float]
 
     @property
@@ -123,8 +125,17 @@ def _of_model(frames: Frames, model: str, task: str) -> Answer:
 def _unsolved(frames: Frames, standing: _Standing, task: str, score: str) -> str:
     n = 1 + len(standing.others)
     who = f"all {n} methods have" if n > 1 else f"{style.title(standing.method)}, judged alone, has"
-    solved = frames.task_kind(task) in ("pass", "robust")
-    said = "No model solved any problem" if solved else "Every score is zero"
+    said = {
+        "pass": "solved any problem",
+        "robust": "solved any problem in all its variants",
+    }.get(frames.task_kind(task))
+    scores = frames.quality[frames.quality["task"] == task]
+    if not said:
+        said = "Every score is zero"
+    elif (scores["value"] > 0).any():
+        said = f"No method {said} with {standing.best['model']}"
+    else:
+        said = f"No model {said}"
     return f"{said}: {who} {score}{_silent(standing)}."
 
 
@@ -164,7 +175,16 @@ def _standing(frames: Frames, model: str, task: str) -> _Standing | None:
 
     ties = sorted(filter(tied, others), key=lambda method: trainable.get(method, float("inf")))
     silent = [method for method in frames.methods if method not in {best, *others}]
-    return _Standing(ranked[0], tuple(equal), tuple(ties), tuple(others), tuple(silent), trainable)
+    n_seeds = min((row["n_seeds"] for row in ranked if row["method"] != style.BASE), default=1)
+    return _Standing(
+        ranked[0],
+        tuple(equal),
+        tuple(ties),
+        tuple(others),
+        tuple(silent),
+        int(n_seeds),
+        trainable,
+    )
 
 
 def _apart(frames: Frames, model: str, task: str, a: str, b: str) -> bool:
@@ -177,7 +197,7 @@ def _certainty(standing: _Standing) -> str:
     n = len(standing.others) - len(standing.equal)
     them = "them" if standing.equal else "it"
     # One seed shows these models; the next training could rank the methods otherwise.
-    of_what = "" if standing.best["n_seeds"] > 1 else ", for these trained models,"
+    of_what = "" if standing.n_seeds > 1 else ", for these trained models,"
     if not n:
         said = "and no other was judged"
     elif not ties:
@@ -280,18 +300,15 @@ def _other_model(frames: Frames, model: str, task: str) -> list[str]:
 
 def _basis(frames: Frames) -> tuple[str, ...]:
     rates = frames.quality[frames.quality["task"] == frames.headline_task]
-    n_seeds = int(rates["n_seeds"].max())
+    tuned = rates[(rates["method"] != style.BASE) & (rates["n_seeds"] > 0)]["n_seeds"]
     seeds = (
-        f"Scores are averaged over {n_seeds} training seeds per problem"
-        if n_seeds > 1
+        f"Scores are averaged over {extent(tuned)} training seeds per problem"
+        if len(tuned) and tuned.max() > 1
         else "One training seed: how much the ranking depends on the seed is not measured"
     )
     n_pairs = frames.quality_pairs[frames.quality_pairs["task"] == frames.headline_task]["n_pairs"]
     pairs = f" over {int(n_pairs.max())} pairs" if len(n_pairs) else ""
-    return (
-        f"Told apart by a paired bootstrap over problems, Holm-adjusted{pairs}. {seeds}. "
-        f"Sandbox: {sandbox(frames)}.",
-    )
+    return (f"Told apart by {PAIRED}, Holm-adjusted{pairs}. {seeds}. Sandbox: {sandbox(frames)}.",)
 
 
 def _trainable(frames: Frames, model: str) -> dict[str, float]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from astraios.analysis.comparison import FEW
 from astraios.analysis.frames import Frames
 from astraios.metrics import N_RESAMPLES
 
+PAIRED = f"a paired bootstrap (changes of sign, where fewer than {FEW} problems differ)"
+"""How two methods are told apart; see `comparison.pairs`."""
 WEAK_TO_STRONG = ("limits", "landlock", "docker", "podman", "bubblewrap", "namespaces")
 """The sandbox's levels; one that is not known here is named, but not ranked."""
 
@@ -16,9 +19,9 @@ def basis(frames: Frames, rates: pd.DataFrame) -> str:
 
     `rates` has the columns `n`, `n_faults` and, for intervals over seeds, `n_seeds`.
     """
-    parts = [f"n = {_range(rates['n'])} problems"]
+    parts = [f"n = {extent(rates['n'])} problems"]
     if "n_seeds" in rates and len(rates) and int(rates["n_seeds"].max()) > 1:
-        parts[0] += f", averaged over {_range(rates['n_seeds'])} training seeds"
+        parts[0] += f", averaged over {extent(rates['n_seeds'])} training seeds"
     parts.append(f"95 % bootstrap intervals over problems ({N_RESAMPLES:,} resamples)")
     n_faults = int(rates["n_faults"].sum()) if len(rates) else 0
     parts.append(f"{n_faults} fault{'' if n_faults == 1 else 's'} of the engine or grader left out")
@@ -59,7 +62,8 @@ def _at_most(percent: float) -> str:
     return f"{percent:.2g}" if percent < 10 else f"{min(percent, 100):.0f}"
 
 
-def _range(values: pd.Series) -> str:
+def extent(values: pd.Series) -> str:
+    """`3`, `1 to 3`: from the lowest to the highest."""
     if not len(values):
         return "0"
     low, high = int(values.min()), int(values.max())

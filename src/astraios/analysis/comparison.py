@@ -8,8 +8,8 @@ groups and seeds, crossed, where it was trained with several (`metrics.seeded_me
 
 Differences are paired: both methods are resampled on the same groups. P-values of all pairs of
 methods on one model and task are adjusted together (Holm 1979), which stays valid for the pair that
-looks best after the fact. On fewer than `FEW` groups the bootstrap finds differences too easily;
-there the p-value is that of a test that changes signs.
+looks best after the fact. Where fewer than `FEW` groups differ the bootstrap finds differences too
+easily; there the p-value is that of a test that changes signs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ __all__ = ["ALL", "FEW", "LEVEL", "Cell", "cells", "difference", "holm", "pairs"
            "rates", "units"]  # fmt: skip
 
 FEW = 20
-"""Groups below which p-values come from changes of signs."""
+"""Where fewer groups differ, p-values come from changes of signs: those on which both do alike say
+nothing of who is ahead, however many there are."""
+ALIKE = 1e-12
+"""Mean values over seeds that lie closer are equal, but for rounding."""
 
 Mask = NDArray[np.bool_]
 NAN = float("nan")
@@ -204,13 +207,17 @@ def _pair(
     differences = left - right
     drawn = resampled[:, 0] - resampled[:, 1]
     ends = interval(drawn, float(differences.mean()))
-    few = n < FEW
+    p_value = sign_p_value(drawn)
+    if few := not np.isnan(by_signs):
+        # Signs are those of these trained models; what other seeds may do only resamples know.
+        several = max(len(cell.arms[a]), len(cell.arms[b])) > 1
+        p_value = max(by_signs, p_value) if several else by_signs
     return {
         **row,
         "value": ends.value,
         "low": ends.low,
         "high": ends.high,
-        "p_value": by_signs if few else sign_p_value(drawn),
+        "p_value": p_value,
         "test": "permutation" if few else "bootstrap",
         "effect": cohens_h(float(left.mean()), float(right.mean())),
         "effect_paired": paired_effect(differences),
@@ -241,13 +248,14 @@ def _resampled(
 
 
 def _by_signs(cell: Cell, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], float]:
-    """P-values of pairs on few groups."""
+    """P-values of pairs that differ on few groups."""
     found = {}
+    means = {method: cell.means(method) for method in cell.arms}
     for a, b in names:
-        both = cell.known(a) & cell.known(b)
-        if 0 < both.sum() < FEW:
-            differences = cell.means(a)[both] - cell.means(b)[both]
-            found[a, b] = float(permutation_p_values(differences[:, None])[0])
+        differences = means[a] - means[b]
+        apart = differences[np.abs(differences) > ALIKE]  # not so for NaN
+        if np.isfinite(differences).any() and len(apart) < FEW:
+            found[a, b] = float(permutation_p_values(apart[:, None])[0]) if len(apart) else 1.0
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from astraios.analysis import style
 from astraios.analysis.arms import IMPORTED
-from astraios.analysis.captions import sandbox
+from astraios.analysis.captions import PAIRED, sandbox
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import latex_text, markdown_text
 from astraios.metrics import N_RESAMPLES
@@ -227,7 +227,7 @@ def _statistics(frames: Frames) -> Iterator[str]:
             "Intervals are 95 % percentile bootstraps over problems "
             f"({N_RESAMPLES:,} resamples), and over training seeds where there are several; "
             "samples of one problem are averaged first. "
-            "Methods are compared by a paired bootstrap on the same problems, "
+            f"Methods are compared on the same problems by {PAIRED}, "
             "p-values adjusted over all pairs of one model and task (Holm 1979)."
         )
 

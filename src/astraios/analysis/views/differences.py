@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from astraios.analysis.captions import PAIRED
 from astraios.analysis.comparison import LEVEL
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Range, Table
@@ -11,7 +12,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("ahead", "Ahead", Kind.METHOD),
     Column("behind", "Behind", Kind.METHOD),
     Column("difference", "Difference", Kind.DIFFERENCE, "paired over problems, points"),
-    Column("p_value", "p", Kind.P_VALUE, "paired bootstrap, two-sided"),
+    Column("p_value", "p", Kind.P_VALUE, "paired, two-sided"),
     Column("p_holm", "p (Holm)", Kind.P_VALUE, "adjusted over all pairs of one model"),
 )
 
@@ -46,7 +47,7 @@ def render(frames: Frames) -> Table:
     n_faults = int(own_faults.sum())
     caption = (
         f"Pairs of methods on {frames.headline_task}: {n_certain} of {len(rows)} differ with an "
-        f"adjusted p-value below {LEVEL} (paired bootstrap over n = {n:,} problems, Holm over all "
+        f"adjusted p-value below {LEVEL} ({PAIRED} over n = {n:,} problems, Holm over all "
         f"pairs of a model); differences with 95 % bootstrap intervals; {n_faults:,} "
         f"fault{'s' * (n_faults != 1)} left out. Pairs that do not differ here are not shown to be "
         "equal."
