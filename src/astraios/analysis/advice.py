@@ -48,6 +48,11 @@ def answer(found: Recommendation) -> str:
     assert leader is not None  # a tuned one fits
     several = len({candidate.model for candidate in found.candidates}) > 1
     fitting = [candidate for candidate in found.fitting if candidate.tuned]
+    if not any(candidate.score.value > 0 for candidate in fitting):
+        tasks = listed([task for task, _ in found.tasks])
+        return (
+            f"No method within the limits scores above zero on {tasks}: nothing can be recommended."
+        )
     if not found.recommended:
         return (
             f"Leave the model as it is: untuned, {leader.model} scores {_percent(leader)}, and "

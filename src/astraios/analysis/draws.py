@@ -13,7 +13,8 @@ seeds, the spread is not known and left out (`n_spare_seeds`).
 The standard error of a difference never falls below `sqrt(2) / (n + 2)` for a task of n problems:
 as if one more problem had been won and one more lost (Bonett and Price 2012, J. Educ. Behav. Stat.
 37). Without it two arms that agree on all of 20 problems would be equal beyond doubt. For any other
-statistic, what one more problem won moves it by takes the place of `1 / (n + 2)`.
+statistic, what one more problem won moves it by takes the place of `1 / (n + 2)`. The degrees
+of freedom of redrawn problems are those of the smallest task that is used.
 """
 
 from __future__ import annotations

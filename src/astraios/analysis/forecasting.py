@@ -63,7 +63,7 @@ def details(forecast: Forecast) -> tuple[str, ...]:
         f"problems, {seeds}, and how far a size lies off its law."
     ]
     lines += [f"Not predicted: {reason}." for reason in reasons_told(forecast.refusals)]
-    return tuple(lines)
+    return (*lines, *forecast.notes)
 
 
 def table(forecast: Forecast) -> Table:

@@ -89,6 +89,8 @@ class Forecast:
     """The base models used, small to large."""
     n_seeds: int
     """The most that any arm was trained with."""
+    notes: tuple[str, ...]
+    """What was left out, so that all sizes are compared on the same problems."""
 
     @property
     def factor(self) -> float:
@@ -117,7 +119,7 @@ def predict(
         UnknownNameError: if a method, task or model was not judged.
         DataError: if nothing can be predicted; says what is missing.
     """
-    known = evidence(frames)
+    known = evidence(frames, across=True)
     judged = known.sizes
     if unsized := [model for model in models if model in known.unsized]:
         raise DataError(
@@ -145,7 +147,7 @@ def predict(
         raise DataError(f"nothing can be predicted for {show_count(target)}: {reasons}")
     rows = [known.draws.row(model, method) for model, method in known.draws.cells]
     n_seeds = int(known.draws.n_seeds_M[rows].max())
-    return Forecast(target, tuple(found), tuple(refused), sizes, n_seeds)
+    return Forecast(target, tuple(found), tuple(refused), sizes, n_seeds, known.notes)
 
 
 def reasons_told(refused: Sequence[Refusal]) -> list[str]:

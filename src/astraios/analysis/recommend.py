@@ -65,7 +65,8 @@ class Candidate:
     @property
     def recommended(self) -> bool:
         """Whether it is among those to take."""
-        return self.tied and self.dominated_by is None and self.method != style.BASE
+        solves = self.score.value > 0  # where nothing is solved there is nothing to choose by
+        return self.tied and self.dominated_by is None and self.tuned and solves
 
     @property
     def tuned(self) -> bool:
@@ -127,7 +128,7 @@ def recommend(
         UnknownNameError: if a task or the model was not judged.
         ConfigError: if a weight is not above zero.
     """
-    known = evidence(frames)
+    known = evidence(frames, across=model is None)
     chosen = _weights(known, weights)
     judged = sorted({cell[0] for cell in known.draws.cells})
     if model is not None and model not in judged:
@@ -135,7 +136,8 @@ def recommend(
     priced = prices(frames, mergeable)
     cells = [cell for cell in known.draws.cells if model in (None, cell[0])]
     whole = [cell for cell in cells if all(known.draws.judged(*cell, task) for task in chosen)]
-    shares_K, n = _shares(known, chosen), known.n_problems(chosen)
+    shares_K = _shares(known, chosen)
+    n = known.n_problems(chosen, {name for name, _ in cells})
     candidates = []
     for cell in whole:
         row = known.draws.row(*cell)
@@ -162,7 +164,7 @@ def recommend(
         n_pairs,
         detectable,
         tuple(unjudged),
-        frames.notes,
+        (*known.notes, *frames.notes),
     )
 
 

@@ -109,6 +109,51 @@ def test_a_cost_that_no_training_recorded_decides_nothing(make: Make):
     assert taken(ask(replace(study, costs=study.costs.assign(peak_mib=0.0)))) == {"lora"}
 
 
+def test_where_nothing_is_solved_nothing_is_recommended(make: Make):
+    found = ask(make(lambda m, a, t: 0.0, sizes=ONE, methods=METHODS[:3], n=40))
+    assert taken(found) == set()
+    assert advice.answer(found) == (
+        "No method within the limits scores above zero on synthesize and fix: nothing can be "
+        "recommended."
+    )
+
+
+def without(study, method: str, groups: list[str]):
+    """The study with faults of `method` on these problems."""
+    units = study.units
+    faulty = (units["method"] == method) & units["group"].isin(groups)
+    return replace(study, units=units.assign(value=units["value"].mask(faulty)))
+
+
+def test_a_method_with_faults_is_compared_on_the_problems_that_it_has(make: Make):
+    study = make(score, sizes=ONE, methods=("fft", "ia3"), kinds={"fix": "pass"}, n=150)
+    solved = study.units[study.units["value"] > 0].groupby("method")["group"].unique()
+    hard = [f"fix/{i}" for i in range(150) if f"fix/{i}" not in set(solved["ia3"])]
+    found = ask(without(study, "ia3", hard[:60]))
+    means = study.units[~study.units["group"].isin(hard[:60])].groupby("method")["value"].mean()
+    assert {c.method: c.score.value for c in found.candidates} == pytest.approx(dict(means))
+    assert {c.n_problems for c in found.candidates} == {90}
+    assert "60 of 150 problems of fix are left out of comparisons" in found.notes[0]
+
+
+def test_a_method_with_a_result_on_few_problems_is_not_compared(make: Make):
+    study = make(score, sizes=ONE, methods=("fft", "ia3"), kinds={"fix": "pass"}, n=150)
+    found = ask(without(study, "ia3", [f"fix/{i}" for i in range(76)]))
+    assert [(c.method, c.n_problems) for c in found.candidates] == [("fft", 150)]
+    assert found.notes == (
+        "(IA)³ (m) has a result on too few problems of fix, and is not compared there.",
+    )
+
+
+def test_models_asked_other_halves_of_a_task_are_compared_on_what_both_have(make: Make):
+    study = make(score, sizes={"s": 10**6, "m": 3 * 10**6}, methods=("fft",), kinds={"fix": "pass"})
+    places = study.units["group"].str.partition("/")[2].astype(int)
+    seen = (places < 200).where(study.units["model"] == "s", places >= 100)
+    halves = replace(study, units=study.units[seen])
+    assert {(c.model, c.n_problems) for c in ask(halves).candidates} == {("s", 100), ("m", 100)}
+    assert {c.n_problems for c in ask(halves, model="s").candidates} == {200}
+
+
 def test_problems_that_tasks_share_are_counted_once(make: Make):
     study = make(score, sizes=ONE, methods=("lora",), n=150)
     assert {c.n_problems for c in ask(study).candidates} == {300}

@@ -9,7 +9,7 @@ that, a difference between methods is one of answering habits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -20,6 +20,7 @@ import pandas as pd
 
 from astraios.analysis import style
 from astraios.analysis.columns import rows_of
+from astraios.analysis.common import common
 from astraios.analysis.draws import Draws, Estimate, Floats, complete_block, draws
 from astraios.metrics import Interval
 
@@ -131,8 +132,8 @@ class Evidence:
     """Base model -> parameters; small to large, those of unknown size left out."""
     kinds: Mapping[str, str]
     """Task -> `pass`, `robust`, `classification`, `security`."""
-    groups: Mapping[str, frozenset[str]]
-    """Task -> its problems; tasks may share some."""
+    groups: Mapping[tuple[str, str], frozenset[str]]
+    """Base model and task -> its problems; tasks may share some."""
     above_chance: Mapping[tuple[str, str], bool]
     """(model, classification task) -> whether any method's interval lies above chance."""
     trainable: Mapping[tuple[str, str], float]
@@ -142,6 +143,8 @@ class Evidence:
     """Perturbed task -> the task in `draws` that holds the same problems unperturbed."""
     unsized: tuple[str, ...]
     """Base models that were judged, but whose size is not known."""
+    notes: tuple[str, ...]
+    """What was left out, so that all are compared on the same problems."""
 
     @cached_property
     def quality_tasks(self) -> tuple[str, ...]:
@@ -149,9 +152,10 @@ class Evidence:
         plain = tuple(t for t in self.kinds if self.kinds[t] in ("pass", "classification"))
         return plain or tuple(t for t in self.kinds if self.kinds[t] == "robust")
 
-    def n_problems(self, tasks: Iterable[str]) -> int:
-        """Distinct problems of `tasks` together."""
-        return len(frozenset().union(*(self.groups[task] for task in tasks)))
+    def n_problems(self, tasks: Container[str], models: Container[str]) -> int:
+        """Distinct problems of `tasks` together, of these base models."""
+        own = (self.groups[model, t] for model, t in self.groups if model in models and t in tasks)
+        return len(frozenset[str]().union(*own))
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Tasks of `kind`."""
@@ -219,15 +223,20 @@ class Evidence:
         seeds = self.draws.n_seeds_M[rows]
         low, high = int(seeds.min()), int(seeds.max())
         told = _count(high, "seed") if low == high else f"{low} to {high} seeds"
-        return f"{self.n_problems(tasks):,} problems, {told}"
+        return f"{self.n_problems(tasks, {b.model for b in blocks}):,} problems, {told}"
 
 
 def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def evidence(frames: Frames) -> Evidence:
-    """What `frames` hold for the claims."""
+def evidence(frames: Frames, *, across: bool = False) -> Evidence:
+    """What `frames` hold for the claims.
+
+    Methods of a base model are compared on the problems that all of them have; `across` holds base
+    models to each other too. Which answers are valid programs is part of what security measures:
+    there each method has its own.
+    """
     units = frames.units
     kinds = {task: frames.task_kind(task) for task in frames.tasks}
     units = units[units["task"].isin(list(kinds))]
@@ -238,8 +247,10 @@ def evidence(frames: Frames) -> Evidence:
             if len(own):
                 clean[task] = f"{task} (clean)"
                 units = pd.concat([units, own.assign(task=clean[task])], ignore_index=True)
-    drawn = draws(units)
-    judged_units = units[units["value"].notna()]
+    together = {task: task for task, kind in kinds.items() if kind != "security"}
+    together |= {plain: task for task, plain in clean.items()}
+    same = common(units, together, across=across)
+    drawn = draws(same.units)
     sizes = dict(sorted(frames.sizes.items(), key=lambda item: (item[1], item[0])))
     judged = {model for model, _ in drawn.cells}
     return Evidence(
@@ -247,14 +258,15 @@ def evidence(frames: Frames) -> Evidence:
         sizes={model: size for model, size in sizes.items() if model in judged},
         kinds=kinds,
         groups={
-            task: frozenset(judged_units[judged_units["task"] == task]["group"].astype(str))
-            for task in kinds
+            (str(model), str(task)): frozenset(own.astype(str))
+            for (model, task), own in same.units.groupby(["model", "task"])["group"]
         },
         above_chance=_above_chance(frames, kinds),
         trainable=_trainable(frames),
         losses=frames.losses,
         clean=clean,
         unsized=tuple(sorted(judged - set(sizes))),
+        notes=same.notes,
     )
 
 

@@ -44,7 +44,7 @@ def larger_are_worse(evidence: Evidence) -> Finding:
     return Finding(
         "; ".join(f"{test.name}: {points(test.estimate)} per tenfold size" for test in tests),
         "; ".join(trend.cells for trend in found),
-        f"{evidence.n_problems(used):,} problems",
+        f"{evidence.n_problems(used, evidence.sizes):,} problems",
         # Half of "less robust and less secure" can refute the whole, but not carry it.
         1.0 if lacking else p_for,
         p_against,
