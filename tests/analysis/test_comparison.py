@@ -150,6 +150,18 @@ def test_seeds_that_disagree_weaken_signs_that_agree() -> None:
     assert unsure["p_value"] > 0.1
 
 
+def test_methods_that_are_alike_do_not_make_small_differences_detectable() -> None:
+    same = ["passed"] * 30
+    rows = [row for method in ("base", "ia3", "lora") for row in plain(method, *same)]
+    rows += plain("fft", *["failed"] * 10, *same[10:])
+    found = comparison.pairs(units(*rows))
+    few = sensitivity.detectable(
+        found[found["a"].eq("fft") | found["b"].eq("fft")], {"t": "pass@1"}
+    )
+    every = sensitivity.detectable(found, {"t": "pass@1"})
+    assert every["detectable"].iloc[0] == few["detectable"].iloc[0] > 0.1
+
+
 def test_difference_turns_with_its_order() -> None:
     rows = [
         *plain("fft", "passed", "passed", "failed"),

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,17 @@ def test_ledger_has_hours_by_stage(large_study: Path) -> None:
     assert 0 <= row["judge_wall_h"] < 0.1
     base = frames.cost_ledger.set_index(["model", "method"]).loc["small", "base"]
     assert math.isnan(base["train_wall_h"])
+
+
+def test_ledger_takes_no_mean_over_what_was_not_measured(large_study: Path) -> None:
+    frames = read_frames(large_study)
+    costs = frames.costs
+    unread = (costs["seed"] == 1) & costs["kind"].isin(["train", "generate"])
+    zeros = {name: costs[name].mask(unread, 0) for name in ("wall_s", "tokens_per_s", "peak_mib")}
+    half = replace(frames, costs=costs.assign(**zeros)).cost_ledger
+    first = replace(frames, costs=costs[~unread]).cost_ledger
+    for name in ("train_wall_h", "generate_wall_h", "tokens_per_s", "peak_mib"):
+        assert half[name].tolist() == pytest.approx(first[name].tolist(), nan_ok=True)
 
 
 def test_detectable_difference_is_that_of_the_median_pair(study: Path) -> None:

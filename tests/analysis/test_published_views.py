@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from matplotlib.figure import Figure as Canvas
@@ -332,6 +334,15 @@ def test_recode_table_has_every_transformation_and_both_sums(frames: Frames) -> 
     assert "lora" not in rows["new_lines", "starcoderbase"]
     assert made.rows[-1] == {"task": "recode-docstring"}
     assert "No outputs of recode-docstring were judged" in made.caption
+
+
+@pytest.mark.parametrize("name", ["recode", "comprehension_scores"])
+def test_tables_of_one_seed_say_which_of_several_they_show(name: str, frames: Frames) -> None:
+    assert "training seeds" not in table(name, frames).caption
+    again = frames.scores.assign(seed=1, value=0.0)
+    several = replace(frames, scores=pd.concat([frames.scores, again], ignore_index=True))
+    assert table(name, several).rows == table(name, frames).rows
+    assert "Of several training seeds the lowest number is shown" in table(name, several).caption
 
 
 def test_prompts_that_are_no_python_are_counted(tmp_path: Path) -> None:

@@ -277,6 +277,15 @@ def test_study_with_any_runs_missing_renders(make_study: MakeStudy, seed: int) -
             svg(rendered, name)
 
 
+def test_rows_without_a_drop_are_counted(finished: Frames) -> None:
+    frames = replace(finished)
+    found = finished.robustness
+    vars(frames)["robustness"] = found.assign(drop=found["drop"].where(found["method"] != "fft"))
+    n = (found["method"] == "fft").sum()
+    assert f"{n} of {len(found)} rows have no drop" in render("robustness", frames).caption
+    assert "no drop" not in render("robustness", finished).caption
+
+
 def test_view_without_a_study_says_what_it_lacks(make_study: MakeStudy) -> None:
     frames = read_frames(make_study(judged=False))
     view: View = registry.load(views, "view", "robustness")

@@ -36,6 +36,14 @@ def basis(frames: Frames, rates: pd.DataFrame) -> str:
     return "; ".join(parts) + "."
 
 
+def one_seed(scores: pd.DataFrame) -> str:
+    """What a table owes that has no room for more than one seed of scores, a row each."""
+    arms = scores[["model", "method", "task", "seed"]].drop_duplicates()
+    if not arms.duplicated(["model", "method", "task"]).any():
+        return ""
+    return "Of several training seeds the lowest number is shown, not their mean. "
+
+
 def measured(frames: Frames, n: int, what: str) -> str:
     """`n = 12 trainings; single measurements ...`: the basis of numbers that have no interval."""
     n_faults = int(frames.problems["n_faults"].sum())

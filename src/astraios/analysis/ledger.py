@@ -42,6 +42,7 @@ def cost_ledger(
         hours `<stage>_wall_h` and `<stage>_device_h`: of a seed, all tasks together; `search` is
         all trials of a method.
     """
+    costs = costs.assign(**{name: _measured(costs[name]) for name in (*TRAINING, "wall_s")})
     counted = costs["counted"].eq(True)
     of = {
         "train": costs[(costs["kind"] == RunKind.TRAIN) & counted],
@@ -53,12 +54,21 @@ def cost_ledger(
     found = everything.drop_duplicates(KEYS)[KEYS].reset_index(drop=True)
     seeds = everything.groupby(KEYS, sort=False)["seed"].nunique().rename("n_seeds")
     found = found.merge(seeds.reset_index(), on=KEYS, how="left")
-    numbers = of["train"].astype(dict.fromkeys(TRAINING, "float64"))
-    trained = numbers.groupby(KEYS, sort=False).agg(TRAINING).reset_index()
+    trained = of["train"].groupby(KEYS, sort=False).agg(TRAINING).reset_index()
     found = found.merge(trained, on=KEYS, how="left")
     for stage, rows in of.items():
         found = found.merge(_hours(rows, stage), on=KEYS, how="left")
     return found
+
+
+def _measured(values: pd.Series) -> pd.Series:
+    """Without zeros: they are written where a run could not measure, and are no part of a mean."""
+    numbers = values.astype("float64")
+    return numbers.where(numbers > 0)
+
+
+def _whole_sum(values: pd.Series) -> float:
+    return float(values.sum(skipna=False))
 
 
 def _judged(runs: pd.DataFrame) -> pd.DataFrame:
@@ -75,5 +85,6 @@ def _hours(rows: pd.DataFrame, stage: str) -> pd.DataFrame:
     hours[f"{stage}_wall_h"] = rows["wall_s"].astype("float64") / HOUR_S
     hours[f"{stage}_device_h"] = rows["device_s"].astype("float64") / HOUR_S
     names = [f"{stage}_{name}" for name in SUMS]
-    per_seed = hours.groupby([*KEYS, "seed"], sort=False)[names].sum(min_count=1)
+    # A seed of which one run was not measured has no sum.
+    per_seed = hours.groupby([*KEYS, "seed"], sort=False)[names].agg(_whole_sum)
     return per_seed.groupby(level=[0, 1], sort=False).mean().reset_index()

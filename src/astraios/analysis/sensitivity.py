@@ -25,8 +25,9 @@ def detectable(pairs: pd.DataFrame, metrics: dict[str, str]) -> pd.DataFrame:
     """The smallest true difference of two methods that each benchmark would find, of each model.
 
     A benchmark finds it with a chance of 80 % at the 5 % level, by a paired test. How much
-    differences vary between problems is taken from the data: the median over all pairs of methods.
-    `detectable_adjusted` is for the level that Holm's method asks of the first of all pairs.
+    differences vary between problems is taken from the data: the median over the pairs of methods
+    that differ on some problem. `detectable_adjusted` is for the level that Holm's method asks of
+    the first of all pairs.
 
     Args:
         pairs: `Frames.quality_pairs`.
@@ -40,10 +41,8 @@ def detectable(pairs: pd.DataFrame, metrics: dict[str, str]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for (model, task), own in pairs.groupby(["model", "task"], sort=False):
         known = own[own["n"] > 1]
-        spread = float(known["spread"].median()) if len(known) else float("nan")
+        spread = float(known[known["spread"] > 0]["spread"].median())
         n = int(known["n"].min()) if len(known) else int(own["n"].max())
-        if not spread > 0:
-            spread = float("nan")
         row = {"model": model, "task": task, "metric": metrics[str(task)], "n": n}
         n_pairs = int(own["n_pairs"].max())
         row |= {"n_pairs": n_pairs, "spread": spread, "level": LEVEL, "power": POWER}

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from astraios.analysis import comprehension
-from astraios.analysis.captions import basis
+from astraios.analysis.captions import basis, one_seed
 from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Range, Table
@@ -78,7 +78,7 @@ def render(frames: Frames) -> Table:
         f"Yes/no tasks. {_guesses(tasks, cells)} (1) The paper averages F1 over the classes that "
         "occur, and one answer that cannot be read makes a third class with an F1 of 0: "
         f"{_of_f1(cells)} (2) The paper finds 'no' by letters, so 'know' and 'not' say no; "
-        f"{_of_words(cells)} {basis(frames, counted)}"
+        f"{_of_words(cells)} {one_seed(scores)}{basis(frames, counted)}"
     )
     return Table(COLUMNS, tuple(rows), caption)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from astraios.analysis import style
-from astraios.analysis.captions import basis
+from astraios.analysis.captions import basis, one_seed
 from astraios.analysis.columns import rows_of
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Range, Table
@@ -62,7 +62,7 @@ def render(frames: Frames) -> Table:
         "transformation. 'Mean of transformations' weighs them equally; 'all of them passed' asks "
         "for every transformation and seed at once. The paper does not say which of the two it "
         "sums up by. "
-        f"{_of_broken(reachable)}{rest}"
+        f"{_of_broken(reachable)}{rest}{one_seed(found)}"
         f"{basis(frames, arms)}"
     )
     return Table(columns, tuple(rows), caption)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from astraios.analysis.captions import basis
 from astraios.analysis.comparison import ALL
 from astraios.analysis.frames import Frames
@@ -47,9 +49,16 @@ def render(frames: Frames) -> Table:
     caption = (
         "Robustness. A problem counts with its worst variant, as in ReCode; 'all together' needs "
         f"every variant solved. 'Clean' are the same prompts unperturbed, which may give a part "
-        f"of the body. {basis(frames, found)} A negative drop is a gain."
+        f"of the body. {basis(frames, found)} A negative drop is a gain.{_undropped(found)}"
     )
     return Table(tuple(columns), tuple(rows), caption)
+
+
+def _undropped(found: pd.DataFrame) -> str:
+    n = int((found["value"].notna() & found["drop"].isna()).sum())
+    if not n:
+        return ""
+    return f" {n:,} of {len(found):,} rows have no drop: no seed has a result on both."
 
 
 view = View("Robustness per perturbation", 41, ("robustness",), render, section="robustness")
