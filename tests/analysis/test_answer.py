@@ -65,6 +65,18 @@ def test_largest_model_gives_the_headline_and_others_a_line(large_study: Path) -
     assert not any(detail.startswith("On large: ") for detail in said.details)
 
 
+def test_a_model_of_which_all_was_a_fault_gives_no_headline(large_study: Path) -> None:
+    frames = read_frames(large_study)
+    broken = {}
+    for name, value in (("problems", "rate"), ("units", "value")):
+        rows = getattr(frames, name)
+        broken[name] = rows.assign(**{value: rows[value].mask(rows["model"] == "large")})
+    other = replace(frames)
+    vars(other).update(broken)
+    assert other.headline_model == "small"
+    assert " with small " in answer(other).headline
+
+
 def test_one_seed_is_admitted(study: Path) -> None:
     assert "One training seed" in answer(read_frames(study)).basis[-1]
 

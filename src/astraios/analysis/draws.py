@@ -122,7 +122,7 @@ class Draws:
     """Problems with a value."""
     n_seeds_M: NDArray[np.int64]
     n_spare_seeds: int
-    """Seeds beyond the first, over all arms; zero: the spread of seeds is not known."""
+    """Seeds beyond the first, over all tuned arms; zero: the spread of seeds is not known."""
 
     @cached_property
     def redrawn(self) -> Floats:
@@ -322,7 +322,7 @@ def _seeds(
     n_seeds = np.array([len(found) for found in seeds_of], dtype=np.int64)
     pool = []
     for m, found in enumerate(seeds_of):
-        if len(found) < 2:
+        if len(found) < 2 or not tuned[m]:  # the base is one model, however often it was asked
             continue
         wide = sqrt(len(found) / (len(found) - 1))
         for number in sorted(found):
@@ -332,7 +332,7 @@ def _seeds(
                 if len(values) > 1 and number in values:
                     row[k] = wide * (values[number] - np.mean(list(values.values())))
             pool.append(row)
-    n_spare = int((n_seeds - 1).clip(min=0).sum())
+    n_spare = int((n_seeds[np.asarray(tuned, dtype=np.bool_)] - 1).clip(min=0).sum())
     if not pool:
         return np.broadcast_to(0.0, shape), n_seeds, 0
     added, deviation_PK = np.zeros(shape), np.stack(pool)

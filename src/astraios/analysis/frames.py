@@ -179,8 +179,10 @@ class Frames:
     @cached_property
     def headline_model(self) -> str | None:
         """The model the answer is about: the largest on which the headline task compares methods,
-        else the largest that was judged on it."""
+        else the largest that was judged on it. Faults alone are no judgement, if there is any."""
         judged = self.problems[self.problems["task"] == self.headline_task]
+        if judged["rate"].notna().any():
+            judged = judged[judged["rate"].notna()]
         methods = judged.groupby("model", observed=True)["method"].nunique()
         compared = set(methods[methods > 1].index) or set(methods.index)
         return next((model for model in reversed(self.models) if model in compared), None)

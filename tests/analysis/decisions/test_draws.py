@@ -84,6 +84,15 @@ def test_no_seed_changes_the_untuned_base():
     assert not found.seeds_RMK[:, found.row("m", "base")].any()
 
 
+def test_the_untuned_base_tells_nothing_of_how_seeds_differ():
+    tuned = {("b", 0): [1.0, 1.0], ("b", 1): [0.0, 0.0]}
+    base = {("base", seed): [1.0, 0.0] for seed in range(5)}
+    alone, both = draws(frame(tuned)), draws(frame(tuned | base))
+    assert both.n_spare_seeds == alone.n_spare_seeds == 1
+    spread = alone.seeds_RMK[:, alone.row("m", "b")].std()
+    assert both.seeds_RMK[:, both.row("m", "b")].std() == pytest.approx(spread, rel=0.1)
+
+
 def test_tasks_on_the_same_problems_are_redrawn_together():
     values = {("a", 0): [1.0, 0.0, 1.0, 1.0]}
     both = pd.concat([frame(values, "t"), frame(values, "u")])

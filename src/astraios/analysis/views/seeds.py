@@ -24,7 +24,8 @@ def render(frames: Frames) -> Figure:
     data = data.rename(columns={"mean": "value", "count": "n"})
     data["method"] = data["method"].astype(str)
     looks = {m: look for m, look in style.looks(frames.methods).items() if m in set(data["method"])}
-    spread = data.groupby("method")["value"].std(ddof=1).dropna()
+    tuned = data[data["method"] != style.BASE]
+    spread = tuned.groupby("method")["value"].std(ddof=1).dropna()
     typical = f"{100 * float(np.sqrt((spread**2).mean())):.1f}" if len(spread) else "unknown"
 
     def draw(canvas: Canvas) -> Tips:
