@@ -32,6 +32,11 @@ COLUMNS = (
 
 def answer(found: Recommendation) -> str:
     """One or two sentences: what to take."""
+    if not found.tasks and found.unjudged:
+        return (
+            "No task counts by itself: answers to yes/no tasks are no better than guessing, and "
+            "security is not quality. Nothing can be recommended; --task names tasks to go by."
+        )
     if not found.tasks:
         return "No task that measures quality has been judged yet: nothing can be recommended."
     if not found.candidates:

@@ -135,7 +135,9 @@ def recommend(
         raise UnknownNameError("judged base model", model, judged)
     priced = prices(frames, mergeable)
     cells = [cell for cell in known.draws.cells if model in (None, cell[0])]
-    whole = [cell for cell in cells if all(known.draws.judged(*cell, task) for task in chosen)]
+    whole = [
+        cell for cell in cells if chosen and all(known.draws.judged(*cell, task) for task in chosen)
+    ]
     shares_K = _shares(known, chosen)
     n = known.n_problems(chosen, {name for name, _ in cells})
     candidates = []

@@ -118,6 +118,15 @@ def test_where_nothing_is_solved_nothing_is_recommended(make: Make):
     )
 
 
+@pytest.mark.parametrize("kind", ["classification", "security"])
+def test_where_no_task_counts_by_itself_one_can_be_named(make: Make, kind: str):
+    study = make(score, sizes=ONE, methods=PAIR, kinds={"c": kind}, n=60, chance=0.9)
+    found = ask(study)
+    assert (found.candidates, found.tasks) == ((), ())
+    assert advice.answer(found).endswith("--task names tasks to go by.")
+    assert ask(study, weights={"c": 1.0}).candidates
+
+
 def without(study, method: str, groups: list[str]):
     """The study with faults of `method` on these problems."""
     units = study.units
