@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from astraios.analysis.claims import LEVEL, RULES, Claim, Mark, claims
+from astraios.analysis.claims.evidence import evidence
 from astraios.analysis.tables import Table
 from astraios.analysis.views.claims import view
 
@@ -186,6 +187,28 @@ def test_holes_are_left_out_without_an_error(as_claimed):
     found = {claim.letter: claim for claim in claims(replace(as_claimed, units=units[~hole]))}
     assert found["A"].mark is Mark.SUPPORTED
     assert "zero" in found["C"].data  # the base is missing somewhere
+
+
+def test_perturbed_and_plain_prompts_are_held_to_the_same_problems(make: Make):
+    study = make(
+        lambda model, method, task: 0.4,
+        methods=("fft", "lora"),
+        kinds={"r": "robust"},
+        clean=lambda model, method, task: 0.8,
+        n=100,
+    )
+    units = study.units
+    solved = set(units[(units["method"] == "fft") & (units["value"] > 0)]["group"])
+    hard = [f"r/{i}" for i in range(100) if f"r/{i}" not in solved][:20]
+    faulty = (units["method"] == "fft") & units["group"].isin(hard)
+    holes = replace(study, units=units.assign(value=units["value"].mask(faulty)))
+    known = evidence(holes)
+    for task, rows, value in (("r", units, "value"), ("r (clean)", study.problems, "rate")):
+        of_common = rows[~rows["group"].isin(hard)].groupby(["model", "method"])[value].mean()
+        place = known.draws.tasks.index(task)
+        for cell, mean in of_common.items():
+            assert known.draws.score_MK[known.draws.row(*cell), place] == pytest.approx(mean)
+    assert "20 of 100 problems of r (s) are left out of comparisons" in view.render(holes).caption
 
 
 def test_guessing_does_not_count_as_skill(make: Make):

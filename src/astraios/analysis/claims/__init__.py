@@ -31,7 +31,7 @@ from astraios.metrics.paired import LEVEL
 if TYPE_CHECKING:
     from astraios.analysis.frames import Frames
 
-__all__ = ["LEVEL", "RULES", "Claim", "Mark", "Rule", "claims"]
+__all__ = ["LEVEL", "RULES", "Claim", "Mark", "Rule", "claims", "weighed"]
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,13 @@ class Claim:
 
 def claims(frames: Frames) -> tuple[Claim, ...]:
     """All six claims, in order; equal frames give equal marks."""
+    return weighed(evidence(frames))
+
+
+def weighed(known: Evidence) -> tuple[Claim, ...]:
+    """All six claims, held against `known`."""
     from astraios.analysis.comparison import holm
 
-    known = evidence(frames)
     findings = [rule.test(known) for rule in RULES]
     # What cannot be decided whatever its p-value takes no share of the level.
     tested = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from astraios.analysis.captions import basis
-from astraios.analysis.claims import LEVEL, Mark, claims
+from astraios.analysis.claims import LEVEL, Mark, weighed
+from astraios.analysis.claims.evidence import evidence
 from astraios.analysis.draws import N_REDRAWS
 from astraios.analysis.frames import Frames
 from astraios.analysis.tables import Column, Kind, Table
@@ -26,7 +27,8 @@ COLUMNS: tuple[Column, ...] = (
 
 def render(frames: Frames) -> Table:
     """One row a claim, in the paper's order."""
-    found = claims(frames)
+    known = evidence(frames)
+    found = weighed(known)
     rows = tuple(
         {
             "claim": f"{claim.letter}. {claim.text}",
@@ -49,7 +51,8 @@ def render(frames: Frames) -> Table:
         "undecided. Undecided is not refuted. Differences are paired over problems; redrawn are "
         f"problems and, where there are several, training seeds ({N_REDRAWS:,} times), for 95 % "
         "intervals; "
-        f"{basis(frames, frames.quality)} Rules and tests: docs/claims.md."
+        f"{' '.join((basis(frames, frames.quality), *known.notes))} Rules and tests: "
+        "docs/claims.md."
     )
     return Table(COLUMNS, rows, caption)
 
