@@ -345,6 +345,15 @@ def test_tables_of_one_seed_say_which_of_several_they_show(name: str, frames: Fr
     assert "Of several training seeds the lowest number is shown" in table(name, several).caption
 
 
+def test_figure_says_that_it_averages_seeds(frames: Frames) -> None:
+    scores = pd.concat([frames.scores, frames.scores.assign(seed=1)], ignore_index=True)
+    one, several = (
+        view("comprehension").render(f) for f in (frames, replace(frames, scores=scores))
+    )
+    assert "scores are averaged" not in one.caption
+    assert "scores are averaged, and so are the ends of their intervals" in several.caption
+
+
 def test_prompts_that_are_no_python_are_counted(tmp_path: Path) -> None:
     """One of four problems has a variant to which nothing compiles."""
     for method, passed in (("lora", (1, 1, 1)), ("fft", (0, 1, 1))):

@@ -38,10 +38,21 @@ def basis(frames: Frames, rates: pd.DataFrame) -> str:
 
 def one_seed(scores: pd.DataFrame) -> str:
     """What a table owes that has no room for more than one seed of scores, a row each."""
+    shown = "Of several training seeds the lowest number is shown, not their mean. "
+    return shown if _several_seeds(scores) else ""
+
+
+def mean_of_seeds(scores: pd.DataFrame) -> str:
+    """What a figure owes whose intervals are means of those of single seeds."""
+    shown = (
+        "Of several training seeds scores are averaged, and so are the ends of their intervals. "
+    )
+    return shown if _several_seeds(scores) else ""
+
+
+def _several_seeds(scores: pd.DataFrame) -> bool:
     arms = scores[["model", "method", "task", "seed"]].drop_duplicates()
-    if not arms.duplicated(["model", "method", "task"]).any():
-        return ""
-    return "Of several training seeds the lowest number is shown, not their mean. "
+    return bool(arms.duplicated(["model", "method", "task"]).any())
 
 
 def measured(frames: Frames, n: int, what: str) -> str:

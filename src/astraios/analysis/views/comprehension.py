@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import comprehension, style
-from astraios.analysis.captions import basis
+from astraios.analysis.captions import basis, mean_of_seeds
 from astraios.analysis.columns import rows_of
 from astraios.analysis.figures import Figure, Tips, point
 from astraios.analysis.frames import Frames
@@ -68,7 +68,8 @@ def render(frames: Frames) -> Figure:
         "the best guess that never looks at the code (for accuracy the more frequent answer "
         "throughout); a line below it is worse than not reading. F1 is the paper's: it averages "
         "over the classes that occur, and one answer that cannot be read makes 'no answer' a "
-        f"third class with an F1 of 0. {_missing(frames, data)}{basis(frames, counted)}",
+        f"third class with an F1 of 0. {_missing(frames, data)}{mean_of_seeds(scores)}"
+        f"{basis(frames, counted)}",
         f"Accuracy and F1 of {len(looks)} methods on {len(tasks)} yes/no tasks over model sizes.",
         width=2.0 + 2.5 * len(tasks),
         height=5.6,

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure as Canvas
 
 from astraios.analysis import style
-from astraios.analysis.captions import basis
+from astraios.analysis.captions import basis, mean_of_seeds
 from astraios.analysis.columns import rows_of
 from astraios.analysis.figures import Figure, Tips, grid, legend, point, spread_labels
 from astraios.analysis.frames import Frames
@@ -73,7 +73,7 @@ def render(frames: Frames) -> Figure:
         f"Completions of {task} that are valid, and the share of these in which "
         f"{'the reference analyser' if marker == 'reference' else marker} finds a flaw. Right and "
         f"low is good; a method that writes little valid code is judged on little. "
-        f"{basis(frames, whole)}",
+        f"{mean_of_seeds(found)}{basis(frames, whole)}",
         f"Insecure against valid rate of {data['method'].nunique()} methods on {task}.",
         width=7.4 if len(models) == 1 else 3.55 * min(len(models), 3) + 0.2,
         height=4.0 if len(models) == 1 else 3.0 * -(-len(models) // 3) + 0.3,
